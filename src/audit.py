@@ -1,0 +1,66 @@
+"""What the data are, measured, and whether that is what they should be."""
+
+from collections import Counter
+from collections.abc import Mapping
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+
+from src.dataset import Dataset
+from src.params import Inspect, Normalize
+
+MEAN_TOLERANCE = 0.01  # how far the training pixels may lie from `train.normalize`: 3 % of MNIST's deviation
+
+
+def audit(splits: Mapping[str, Dataset]) -> dict[str, Any]:
+    """Figures of each split, and how many exact copies of an image each pair of splits shares.
+
+    Pixels are fractions from 0 to 1. A blank image has one value everywhere; `duplicates` counts the images that
+    repeat an earlier one of the same split.
+    """
+    seen = {name: Counter(image.tobytes() for image in split.images) for name, split in splits.items()}
+    report: dict[str, Any] = {name: _figures(split, seen[name]) for name, split in splits.items()}
+    report["shared"] = {f"{a} and {b}": len(seen[a].keys() & seen[b].keys()) for a, b in combinations(splits, 2)}
+    return report
+
+
+def _figures(split: Dataset, seen: Counter[bytes]) -> dict[str, Any]:
+    images = split.images
+    return {
+        "images": len(images),
+        "height": images.shape[1],
+        "width": images.shape[2],
+        "min": int(images.min(initial=255)) / 255,
+        "max": int(images.max(initial=0)) / 255,
+        "mean": float(images.mean()) / 255 if len(images) else 0.0,
+        "std": float(images.std()) / 255 if len(images) else 0.0,
+        "blank": int((np.ptp(images, axis=(1, 2)) == 0).sum()),
+        "duplicates": len(images) - len(seen),
+        "classes": dict(zip(split.classes, split.counts().tolist(), strict=True)),
+    }
+
+
+def violations(report: Mapping[str, Any], settings: Inspect, normalize: Normalize, same_test_set: bool) -> list[str]:
+    """Every expectation that the report of `audit` does not meet, in words.
+
+    `same_test_set`: the validation set is the test set itself (`prepare.validation: 0`), so those two may share images.
+    """
+    found = []
+    splits = {name: figures for name, figures in report.items() if name != "shared"}
+    for name, figures in splits.items():
+        missing = [label for label, count in figures["classes"].items() if count == 0]
+        if missing:
+            found.append(f"{name}: no image of class {', '.join(missing)}")
+        if figures["blank"] > settings.max_blank:
+            found.append(f"{name}: {figures['blank']:,} blank images, expected at most {settings.max_blank}")
+    if len({(figures["height"], figures["width"]) for figures in splits.values()}) > 1:
+        found.append("the splits differ in the size of their images")
+    for pair, count in report["shared"].items():
+        if count > settings.max_shared and not (same_test_set and pair == "validation and test"):
+            found.append(f"{pair} share {count:,} exact copies, expected at most {settings.max_shared}")
+    for key in ("mean", "std"):
+        measured, expected = splits["train"][key], getattr(normalize, key)
+        if abs(measured - expected) > MEAN_TOLERANCE:
+            found.append(f"train: {key} of the pixels {measured:.4f}, expected {expected} (train.normalize.{key})")
+    return found

@@ -1,0 +1,86 @@
+"""Random image transformations for a whole batch at once, with the results of torchvision's, image by image."""
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from src.params import Augmentation, Normalize
+
+CROP = 22 / 28  # of each side: the notebook's CenterCrop(22)
+
+
+@dataclass(frozen=True)
+class Transforms:
+    """One transformation for each of n images: `cropped` bool [n], `matrix` float32 [n, 2, 3] in pixels from the centre.
+
+    `matrix` takes a point of the new image to the point of the old one that it shows.
+    """
+
+    cropped: Tensor
+    matrix: Tensor
+
+    def __getitem__(self, index: Tensor | slice) -> "Transforms":
+        return Transforms(self.cropped[index], self.matrix[index])
+
+    def to(self, device: torch.device) -> "Transforms":
+        return Transforms(self.cropped.to(device), self.matrix.to(device))
+
+
+def draw_transforms(count: int, settings: Augmentation, generator: torch.Generator) -> Transforms:
+    """Draw `count` transformations: each quantity uniform within its range, either way.
+
+    The convention is that of torchvision's `affine`: rotation clockwise and shear in degrees, then scale, then shift.
+    """
+
+    def uniform(limit: float) -> Tensor:
+        return (torch.rand(count, generator=generator) * 2 - 1) * limit
+
+    cropped = torch.rand(count, generator=generator) < settings.center_crop
+    angle, shear = torch.deg2rad(uniform(settings.rotation)), torch.deg2rad(uniform(settings.shear)).tan()
+    scale, x, y = 1 + uniform(settings.scale), uniform(settings.shift), uniform(settings.shift)
+    return Transforms(cropped, inverse_affine(angle, shear, scale, x, y))
+
+
+def inverse_affine(angle: Tensor, shear: Tensor, scale: Tensor, x: Tensor, y: Tensor) -> Tensor:
+    """The matrices [n, 2, 3] that undo: shear by the tangent `shear`, rotate by `angle` (radians), scale, shift (pixels)."""
+    cos, sin = angle.cos() / scale, angle.sin() / scale
+    rows = [
+        torch.stack([cos - sin * shear, sin + cos * shear], dim=1),
+        torch.stack([-sin, cos], dim=1),
+    ]
+    linear = torch.stack(rows, dim=1)
+    return torch.cat([linear, -linear @ torch.stack([x, y], dim=1)[..., None]], dim=2)
+
+
+def transform(images: Tensor, transforms: Transforms, interpolation: str, size: tuple[int, int]) -> Tensor:
+    """Transform float images [n, 1, height, width] and sample them at `size`; what comes from outside is 0."""
+    height, width = images.shape[-2:]
+    if transforms.cropped.any():
+        images = torch.where(transforms.cropped[:, None, None, None], enlarge_center(images), images)
+    pixels = images.new_tensor([width / 2, height / 2])  # in one unit of grid_sample, which goes from -1 to 1
+    matrix = torch.cat([transforms.matrix[..., :2] * pixels, transforms.matrix[..., 2:]], dim=2) / pixels[:, None]
+    grid = F.affine_grid(matrix, [len(images), 1, *size], align_corners=False)
+    return F.grid_sample(images, grid, mode=interpolation, align_corners=False)
+
+
+def enlarge_center(images: Tensor) -> Tensor:
+    """CenterCrop(22), then Resize(28), of float images [n, 1, 28, 28]; in proportion for other sizes."""
+    height, width = images.shape[-2:]
+    top, left = (round(side * (1 - CROP) / 2) for side in (height, width))
+    return F.interpolate(images[..., top : height - top, left : width - left], size=(height, width), mode="bilinear")
+
+
+def apply_mnist_image_transformations(
+    images: Tensor,
+    normalize: Normalize,
+    transforms: Transforms | None = None,
+    interpolation: str = "bilinear",
+    size: tuple[int, int] | None = None,
+) -> Tensor:
+    """uint8 images [n, height, width] to normalised float32 [n, 1, *size], through `transforms` when training."""
+    pixels = images.unsqueeze(1).float() / 255
+    if transforms is not None:
+        pixels = transform(pixels, transforms, interpolation, size or (images.shape[1], images.shape[2]))
+    return (pixels - normalize.mean) / normalize.std

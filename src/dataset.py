@@ -1,0 +1,68 @@
+"""A labelled set of images in memory, and its file: uint8 tensors in safetensors, the same bytes for the same images."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save
+
+from src.errors import PipelineError
+from src.files import write_bytes
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """`images` uint8 [n, height, width] from 0 to 255, `labels` uint8 [n], each the position of its name in `classes`."""
+
+    images: np.ndarray
+    labels: np.ndarray
+    classes: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        """Raises ValueError where images, labels and classes do not fit together."""
+        if self.images.ndim != 3 or self.images.dtype != np.uint8:
+            raise ValueError(f"images are {self.images.dtype} {list(self.images.shape)}, expected uint8 [n, height, width]")
+        if self.labels.ndim != 1 or self.labels.dtype != np.uint8:
+            raise ValueError(f"labels are {self.labels.dtype} {list(self.labels.shape)}, expected uint8 [n]")
+        if len(self.images) != len(self.labels):
+            raise ValueError(f"{len(self.labels):,} labels for {len(self.images):,} images")
+        if len(self) and self.labels.max() >= len(self.classes):
+            index = int(self.labels.argmax())
+            raise ValueError(f"label {self.labels[index]} at index {index}, expected 0 to {len(self.classes) - 1}")
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, index: np.ndarray | slice) -> "Dataset":
+        return Dataset(self.images[index], self.labels[index], self.classes)
+
+    def counts(self) -> np.ndarray:
+        """Images of each class: int64 [classes]."""
+        return np.bincount(self.labels, minlength=len(self.classes))
+
+
+def save_dataset(path: Path, dataset: Dataset) -> None:
+    """Write one split. One metadata key only: the order of several is not fixed by the format."""
+    tensors = {"images": np.ascontiguousarray(dataset.images), "labels": np.ascontiguousarray(dataset.labels)}
+    write_bytes(path, save(tensors, metadata={"classes": json.dumps(dataset.classes)}))
+
+
+def load_dataset(path: Path) -> Dataset:
+    """Read one split; raises PipelineError when the file is missing, damaged or of another kind."""
+    try:
+        with safe_open(path, framework="np") as file:
+            classes = json.loads(file.metadata()["classes"])
+            return Dataset(file.get_tensor("images"), file.get_tensor("labels"), tuple(classes))
+    except FileNotFoundError:
+        found = "no such file"
+    except (SafetensorError, KeyError, TypeError, ValueError) as error:
+        found = f"{type(error).__name__}: {error}"
+    raise PipelineError(
+        f"{path.name} is not a prepared data set",
+        found=found,
+        expected="images, labels and class names, as the stage prepare writes them",
+        where=path,
+        run="dvc repro --force --single-item prepare",
+    )

@@ -1,0 +1,94 @@
+"""The network of the notebook, exactly, and its summary."""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+FINAL_MAP = 4  # pixels on a side of the last feature map of a 28 x 28 image
+
+
+class Net(nn.Module):
+    """Four convolutions without padding, two max-pools, two linear layers: 593,200 parameters for 10 classes.
+
+    Source: the notebook exercise "modularise an MNIST classifier".
+    """
+
+    def __init__(self, classes: int = 10) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(1, 32, kernel_size=3)
+        self.conv2 = nn.Conv2d(32, 64, kernel_size=3)
+        self.conv3 = nn.Conv2d(64, 128, kernel_size=3)
+        self.conv4 = nn.Conv2d(128, 256, kernel_size=3)
+        self.fc1 = nn.Linear(256 * FINAL_MAP**2, 50)
+        self.fc2 = nn.Linear(50, classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Normalised float images [n, 1, 28, 28], or [n, 1, 20, 20] in training, to log-probabilities [n, classes]."""
+        x = F.relu(self.conv1(x))
+        x = F.relu(F.max_pool2d(self.conv2(x), 2))
+        x = F.relu(self.conv3(x))
+        x = F.relu(F.max_pool2d(self.conv4(x), 2))
+        if x.shape[-1] != FINAL_MAP:  # 20 x 20 pixels end as 2 x 2: each value is repeated
+            x = F.interpolate(x, size=FINAL_MAP)
+        x = F.relu(self.fc1(x.flatten(1)))
+        return F.log_softmax(self.fc2(x), dim=1)
+
+
+def initialize(net: nn.Module, scheme: str, seed: int) -> None:
+    """Draw the first weights from `seed`: "pytorch" as its layers do by default, "kaiming" normal with zero biases.
+
+    Source of the latter: He et al., Delving Deep into Rectifiers, 2015.
+    """
+    torch.manual_seed(seed)
+    for layer in net.modules():
+        if isinstance(layer, nn.Conv2d | nn.Linear):
+            layer.reset_parameters()
+            if scheme == "kaiming":
+                nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+                nn.init.zeros_(layer.bias)
+
+
+def summary(net: nn.Module, input_shape: tuple[int, ...]) -> str:
+    """The table of the notebook: layer, output shape, parameters, and megabytes for one input of `input_shape`.
+
+    Layers are the modules with parameters, in the order they run; the forward/backward pass counts their outputs
+    twice, as torchsummary does, at 4 bytes a number.
+    """
+    rows: list[tuple[str, list[int], int]] = []
+
+    def note(layer: nn.Module, _: object, output: Tensor) -> None:
+        parameters = sum(weight.numel() for weight in layer.parameters())
+        rows.append((f"{type(layer).__name__}-{len(rows) + 1}", [-1, *output.shape[1:]], parameters))
+
+    hooks = [layer.register_forward_hook(note) for layer in net.modules() if isinstance(layer, nn.Conv2d | nn.Linear)]
+    with torch.no_grad():
+        net(torch.zeros(2, *input_shape))
+    for hook in hooks:
+        hook.remove()
+
+    total = sum(weight.numel() for weight in net.parameters())
+    trainable = sum(weight.numel() for weight in net.parameters() if weight.requires_grad)
+    megabytes = {
+        "Input size": math.prod(input_shape) * 4 / 2**20,
+        "Forward/backward pass size": 2 * sum(math.prod(shape[1:]) for _, shape, _ in rows) * 4 / 2**20,
+        "Params size": total * 4 / 2**20,
+    }
+    thin, thick = "-" * 64, "=" * 64
+    return "\n".join(
+        [
+            thin,
+            f"{'Layer (type)':>20}{'Output Shape':>26}{'Param #':>16}",
+            thick,
+            *(f"{name:>20}{shape!s:>26}{parameters:>16,}" for name, shape, parameters in rows),
+            thick,
+            f"Total params: {total:,}",
+            f"Trainable params: {trainable:,}",
+            f"Non-trainable params: {total - trainable:,}",
+            thin,
+            *(f"{name} (MB): {size:.2f}" for name, size in megabytes.items()),
+            f"Estimated Total Size (MB): {sum(megabytes.values()):.2f}",
+            thin,
+        ]
+    )

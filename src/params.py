@@ -1,0 +1,193 @@
+"""The closed, typed schema of params.yaml: every key is required, none is unknown, and every mistake is listed at once."""
+
+import difflib
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from src.errors import PipelineError
+
+Fraction = Annotated[float, Field(ge=0, le=1)]
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
+
+
+class Section(BaseModel):
+    """Strict: an unknown key, `true` for a number, "5" for 5, NaN and Infinity are all refused."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
+
+
+class Prepare(Section):
+    validation: int = Field(ge=0)
+    seed: Seed
+
+
+class Inspect(Section):
+    samples: int = Field(ge=1, le=200)
+    seed: Seed
+    max_blank: int = Field(ge=0)
+    max_shared: int = Field(ge=0)
+
+
+class Normalize(Section):
+    mean: Fraction
+    std: float = Field(gt=0, le=1)
+
+
+class Augmentation(Section):
+    center_crop: Fraction
+    rotation: float = Field(ge=0, le=180)
+    scale: float = Field(ge=0, lt=1)
+    shear: float = Field(ge=0, lt=90)
+    shift: float = Field(ge=0, lt=14)
+    interpolation: Literal["nearest", "bilinear"]
+
+
+class Train(Section):
+    seed: Seed
+    epochs: int = Field(ge=1, le=10_000)
+    batch_size: int = Field(ge=1, le=65_536)
+    optimizer: Literal["sgd", "adamw", "muon"]
+    learning_rate: float = Field(gt=0, le=10)
+    momentum: float = Field(ge=0, lt=1)
+    weight_decay: float = Field(ge=0, le=10)
+    schedule: Literal["constant", "step", "linear"]
+    warmup: float = Field(ge=0, lt=1)
+    step_epochs: int = Field(ge=1)
+    step_factor: float = Field(gt=0, le=1)
+    initialization: Literal["pytorch", "kaiming"]
+    low_resolution: Fraction
+    augmentation: Augmentation
+    normalize: Normalize
+    device: Literal["auto", "cpu", "cuda", "mps"]
+    precision: Literal["auto", "fp32", "bf16"]
+    threads: int = Field(ge=1, le=1024)
+
+    @model_validator(mode="after")
+    def _no_contradiction(self) -> Self:
+        if self.schedule == "step" and self.warmup > 0:
+            raise ValueError("schedule `step` keeps the rate whole from the start: warmup must be 0")
+        if self.precision == "bf16" and self.device == "mps":
+            raise ValueError("precision `bf16` is for cpu and cuda: with device `mps` use fp32")
+        return self
+
+
+class Evaluate(Section):
+    calibration_bins: int = Field(ge=1, le=1000)
+
+
+class Plot(Section):
+    mistakes: int = Field(ge=1, le=200)
+    dpi: int = Field(ge=30, le=600)
+
+
+class Params(Section):
+    prepare: Prepare
+    inspect: Inspect
+    train: Train
+    evaluate: Evaluate
+    plot: Plot
+
+
+class _Loader(yaml.SafeLoader):
+    """Reads 1e-3 as a number (YAML 1.2), as DVC does; PyYAML's own rule wants 1.0e-3 and makes it a string."""
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$"), list("-+.0123456789")
+)
+
+
+def load_params(path: Path) -> Params:
+    """Read and check the parameters.
+
+    Raises PipelineError that lists every mistake with its line: unknown key (and the nearest known one), missing key,
+    wrong type, out of range, contradiction, duplicate key, tag or alias, and text that is not YAML.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+        mistakes = list(_tags_and_aliases(text))
+        node = None if mistakes else yaml.compose(text, Loader=_Loader)
+        lines: dict[tuple[str, ...], int] = {}
+        mistakes += _duplicates(node, (), lines)
+        values = None if mistakes else yaml.load(text, Loader=_Loader)
+    except FileNotFoundError:
+        raise _error(path, [], found="no such file") from None
+    except UnicodeDecodeError as error:
+        raise _error(path, [], found=f"not UTF-8 text, at byte {error.start}") from None
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark
+        raise _error(path, [f"line {mark.line + 1 if mark else 0}: not YAML: {error.problem}"]) from None
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise _error(path, [], found=f"not YAML: {str(error).splitlines()[0]}") from None
+    if mistakes:
+        raise _error(path, mistakes)
+    try:
+        return Params.model_validate(values)
+    except ValidationError as error:
+        raise _error(path, [_describe(item, lines) for item in error.errors()]) from None
+
+
+def _tags_and_aliases(text: str) -> Iterator[str]:
+    """Explicit tags could name types, aliases could grow without bound: plain values need neither."""
+    for event in yaml.parse(text, Loader=_Loader):
+        line = event.start_mark.line + 1
+        if getattr(event, "tag", None) is not None:
+            yield f"line {line}: tag {event.tag}: expected a plain value"
+        if getattr(event, "anchor", None) is not None:
+            yield f"line {line}: anchor or alias {event.anchor}: expected a plain value"
+
+
+def _duplicates(node: yaml.Node | None, path: tuple[str, ...], lines: dict[tuple[str, ...], int]) -> Iterator[str]:
+    """Yield every key that stands twice, and note the line of each key in `lines`."""
+    if not isinstance(node, yaml.MappingNode):
+        return
+    for key, value in node.value:
+        here = (*path, str(key.value))
+        line = key.start_mark.line + 1
+        if here in lines:
+            yield f"line {line}: {'.'.join(here)}: stands twice, first on line {lines[here]}"
+        lines.setdefault(here, line)
+        yield from _duplicates(value, here, lines)
+
+
+def _describe(item: Any, lines: dict[tuple[str, ...], int]) -> str:
+    """One mistake as `line N: key: what is wrong`."""
+    path = tuple(str(part) for part in item["loc"])
+    name, shown = ".".join(path) or "the file", repr(item["input"])[:60]
+    message = {
+        "extra_forbidden": f"unknown key{_suggestion(path)}",
+        "missing": "missing",
+        "value_error": str(item.get("ctx", {}).get("error", item["msg"])),
+    }.get(item["type"], f"found {shown}, expected: {_expected(item['msg'])}")
+    line = lines.get(path)
+    return f"line {line}: {name}: {message}" if line else f"{name}: {message}"
+
+
+def _expected(message: str) -> str:
+    """Pydantic's "Input should be a valid number" as "a valid number"."""
+    return message.removeprefix("Input should be ").split(", unable")[0]
+
+
+def _suggestion(path: tuple[str, ...]) -> str:
+    """The known key of that section nearest to the last part of `path`."""
+    section: Any = Params
+    for part in path[:-1]:
+        section = section.model_fields[part].annotation
+    near = difflib.get_close_matches(path[-1], section.model_fields, n=1)
+    return f"; did you mean {near[0]}?" if near else f"; known here: {', '.join(section.model_fields)}"
+
+
+def _error(path: Path, mistakes: list[str], found: str = "") -> PipelineError:
+    count = f"{len(mistakes)} mistake{'s' if len(mistakes) > 1 else ''}"
+    return PipelineError(
+        "the parameters are not valid",
+        found=found or "\n            ".join([count, *mistakes]),
+        expected="the keys, types and ranges of src/params.py",
+        where=path,
+        run=f"git diff {path}   # mend it, then: dvc repro",
+    )

@@ -1,0 +1,36 @@
+"""Figures that say how good a set of predictions is, and how sure one can be of that."""
+
+import math
+
+import numpy as np
+
+Z95 = 1.959963984540054  # the normal quantile of a 95 % interval
+
+
+def wilson_interval(correct: int, count: int, z: float = Z95) -> tuple[float, float]:
+    """The Wilson score interval of a proportion, from 0 to 1; raises ValueError when nothing was counted.
+
+    Source: Wilson, Probable Inference, the Law of Succession, and Statistical Inference, 1927.
+    """
+    if not 0 <= correct <= count or count == 0:
+        raise ValueError(f"{correct} correct of {count}")
+    share, spread = correct / count, z * z / count
+    middle = (share + spread / 2) / (1 + spread)
+    half = z * math.sqrt(share * (1 - share) / count + spread / (4 * count)) / (1 + spread)
+    return max(0.0, middle - half), min(1.0, middle + half)
+
+
+def confusion_matrix(actual: np.ndarray, predicted: np.ndarray, classes: int) -> np.ndarray:
+    """Counts, int64 [actual, predicted], of two vectors of class positions."""
+    return np.bincount(actual.astype(np.int64) * classes + predicted, minlength=classes**2).reshape(classes, classes)
+
+
+def expected_calibration_error(confidence: np.ndarray, correct: np.ndarray, bins: int) -> float:
+    """Mean distance, from 0 to 1, between confidence and accuracy over `bins` equal intervals, weighted by their images.
+
+    `confidence` float [n] from 0 to 1, `correct` bool [n]. Source: Guo et al., On Calibration of Modern Neural
+    Networks, 2017.
+    """
+    which = np.minimum((confidence * bins).astype(int), bins - 1)
+    gap = np.bincount(which, weights=correct - confidence.astype(np.float64), minlength=bins)
+    return float(np.abs(gap).sum() / len(confidence))

@@ -1,0 +1,27 @@
+"""The validation set: seeded, stratified, and taken from the training images alone."""
+
+import numpy as np
+
+
+def stratified_split(labels: np.ndarray, held_out: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Indices (kept, held out), int64, ascending, where each class is held out in proportion to its size.
+
+    Shares are rounded by largest remainder, so that exactly `held_out` indices are chosen and no class is off by more
+    than one. Raises ValueError when a class would be left without a training image.
+    """
+    classes, counts = np.unique(labels, return_counts=True)
+    if held_out > len(labels) - len(classes):
+        raise ValueError(f"{held_out:,} of {len(labels):,} images leave none of some class to train on")
+    shares = counts * held_out / len(labels)
+    take = np.floor(shares).astype(int)
+    largest = np.argsort(take - shares, kind="stable")  # ties go to the lower class
+    take[largest[: held_out - take.sum()]] += 1
+
+    random = np.random.default_rng(seed)
+    chosen = [
+        random.choice(np.flatnonzero(labels == name), size, replace=False)
+        for name, size in zip(classes, take, strict=True)
+    ]
+    mask = np.zeros(len(labels), bool)
+    mask[np.concatenate(chosen)] = True
+    return np.flatnonzero(~mask), np.flatnonzero(mask)

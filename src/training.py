@@ -1,0 +1,104 @@
+"""Training: tensors in memory, whole batches at a time, every random number from (seed, epoch)."""
+
+import math
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from src.augment import apply_mnist_image_transformations, draw_transforms
+from src.dataset import Dataset
+from src.evaluation import get_correct_prediction_count, test, to_device
+from src.optim import build_optimizers, rate_factor, set_rate
+from src.params import Train
+
+LOW_RESOLUTION = 5 / 7  # of each side: 20 of 28 pixels, a third of the multiplications
+
+Progress = Callable[[Iterable, int, int], Iterable]  # (batches, their number, epoch) to the same batches
+
+
+@dataclass(frozen=True)
+class EpochRecord:
+    """One row of the history. Losses are means over images, accuracies fractions from 0 to 1, the rate a mean over steps."""
+
+    epoch: int
+    learning_rate: float
+    train_loss: float
+    train_accuracy: float
+    validation_loss: float
+    validation_accuracy: float
+
+
+def fit(
+    net: nn.Module,
+    training: Dataset,
+    validation: Dataset,
+    settings: Train,
+    device: torch.device,
+    precision: torch.dtype,
+    progress: Progress,
+) -> Iterator[EpochRecord]:
+    """Train `net` in place and yield a record after each epoch, with the training set measured as it was seen."""
+    images, labels = to_device(training, device)
+    net.to(device, memory_format=torch.channels_last)  # a fifth faster than the default layout on CPU
+    optimizers = build_optimizers(net, settings)
+    steps = math.ceil(len(training) / settings.batch_size)
+    for epoch in range(1, settings.epochs + 1):
+        factors = [rate_factor(step, steps, settings) for step in range((epoch - 1) * steps, epoch * steps)]
+        batches = progress(training_batches(images, labels, settings, epoch), steps, epoch)
+        loss, accuracy = train(net, batches, optimizers, factors, precision)
+        rate = settings.learning_rate * sum(factors) / steps
+        yield EpochRecord(epoch, rate, loss, accuracy, *test(net, validation, settings.normalize, device))
+
+
+def training_batches(images: Tensor, labels: Tensor, settings: Train, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
+    """The batches of one epoch in their random order, transformed: float32 [b, 1, height, width], int64 [b]."""
+    count, (height, width) = len(images), images.shape[1:]
+    generator = torch.Generator().manual_seed(epoch_seed(settings.seed, epoch))
+    order = torch.randperm(count, generator=generator).to(images.device)
+    transforms = draw_transforms(count, settings.augmentation, generator).to(images.device)
+    steps = math.ceil(count / settings.batch_size)
+    for step, chosen in enumerate(order.split(settings.batch_size), start=(epoch - 1) * steps):
+        low = step < settings.low_resolution * steps * settings.epochs
+        size = (round(height * LOW_RESOLUTION), round(width * LOW_RESOLUTION)) if low else (height, width)
+        yield (
+            apply_mnist_image_transformations(
+                images[chosen], settings.normalize, transforms[chosen], settings.augmentation.interpolation, size
+            ),
+            labels[chosen],
+        )
+
+
+def train(
+    net: nn.Module,
+    batches: Iterable[tuple[Tensor, Tensor]],
+    optimizers: list[Optimizer],
+    factors: Iterable[float],
+    precision: torch.dtype,
+) -> tuple[float, float]:
+    """One epoch of training; the mean loss and the accuracy over the images, as they were when each batch was seen."""
+    net.train()
+    loss_sum, correct, seen = 0.0, 0, 0
+    for (images, labels), factor in zip(batches, factors, strict=True):
+        set_rate(optimizers, factor)
+        images = images.contiguous(memory_format=torch.channels_last)
+        with torch.autocast(images.device.type, dtype=torch.bfloat16, enabled=precision == torch.bfloat16):
+            log_probabilities = net(images)
+            loss = F.nll_loss(log_probabilities, labels)
+        net.zero_grad()
+        loss.backward()
+        for optimizer in optimizers:
+            optimizer.step()
+        loss_sum += loss.item() * len(labels)
+        correct += get_correct_prediction_count(log_probabilities, labels)
+        seen += len(labels)
+    return loss_sum / seen, correct / seen
+
+
+def epoch_seed(seed: int, epoch: int) -> int:
+    """One well-mixed 64-bit seed for each pair, so that an epoch's draws depend on nothing that came before it."""
+    return int(np.random.SeedSequence((seed, epoch)).generate_state(1, np.uint64)[0])
