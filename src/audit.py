@@ -17,7 +17,7 @@ def audit(splits: Mapping[str, Dataset]) -> dict[str, Any]:
     """Figures of each split, and how many exact copies of an image each pair of splits shares.
 
     Pixels are fractions from 0 to 1. A blank image has one value everywhere; `duplicates` counts the images that
-    repeat an earlier one of the same split.
+    repeat an earlier one of the same split. Lists stay out of DVC's tables of metrics, which would grow too wide.
     """
     seen = {name: Counter(image.tobytes() for image in split.images) for name, split in splits.items()}
     report: dict[str, Any] = {name: _figures(split, seen[name]) for name, split in splits.items()}
@@ -29,15 +29,13 @@ def _figures(split: Dataset, seen: Counter[bytes]) -> dict[str, Any]:
     images = split.images
     return {
         "images": len(images),
-        "height": images.shape[1],
-        "width": images.shape[2],
-        "min": int(images.min(initial=255)) / 255,
-        "max": int(images.max(initial=0)) / 255,
+        "shape": list(images.shape[1:]),
+        "range": [int(images.min(initial=255)) / 255, int(images.max(initial=0)) / 255],
         "mean": float(images.mean()) / 255 if len(images) else 0.0,
         "std": float(images.std()) / 255 if len(images) else 0.0,
         "blank": int((np.ptp(images, axis=(1, 2)) == 0).sum()),
         "duplicates": len(images) - len(seen),
-        "classes": dict(zip(split.classes, split.counts().tolist(), strict=True)),
+        "class_counts": split.counts().tolist(),
     }
 
 
@@ -49,12 +47,12 @@ def violations(report: Mapping[str, Any], settings: Inspect, normalize: Normaliz
     found = []
     splits = {name: figures for name, figures in report.items() if name != "shared"}
     for name, figures in splits.items():
-        missing = [label for label, count in figures["classes"].items() if count == 0]
+        missing = [str(label) for label, count in enumerate(figures["class_counts"]) if count == 0]
         if missing:
             found.append(f"{name}: no image of class {', '.join(missing)}")
         if figures["blank"] > settings.max_blank:
             found.append(f"{name}: {figures['blank']:,} blank images, expected at most {settings.max_blank}")
-    if len({(figures["height"], figures["width"]) for figures in splits.values()}) > 1:
+    if len({tuple(figures["shape"]) for figures in splits.values()}) > 1:
         found.append("the splits differ in the size of their images")
     for pair, count in report["shared"].items():
         if count > settings.max_shared and not (same_test_set and pair == "validation and test"):

@@ -45,27 +45,21 @@ def plot_confusion_matrix(path: Path, matrix: np.ndarray, classes: Sequence[str]
     with figure(path, side, side * 0.94, dpi) as drawing:
         axis = drawing.subplots()
         axis.set_title(f"{mistakes.sum():,} mistakes in {matrix.sum():,} test images", pad=12)
-        axis.imshow(mistakes, cmap="Oranges", vmin=0, vmax=max(1, mistakes.max() * 1.25))
-        for actual, predicted in np.ndindex(*matrix.shape):
-            count = matrix[actual, predicted]
-            if actual == predicted:
-                axis.add_patch(_square(actual))
-            style = {"color": "#57606A"} if actual == predicted else {"fontweight": "bold"}
-            if count:
-                axis.text(predicted, actual, f"{count:,}", ha="center", va="center", fontsize=10, **style)
+        axis.set_facecolor("#F6F7F9")
+        axis.imshow(np.ma.masked_equal(mistakes, 0), cmap="Oranges", vmin=0, vmax=max(3, mistakes.max() * 1.3))
+        for actual, predicted in np.argwhere(matrix):
+            style = {"color": GREY} if actual == predicted else {"fontweight": "bold"}
+            axis.text(predicted, actual, f"{matrix[actual, predicted]:,}", ha="center", va="center", fontsize=10, **style)
         axis.set_xticks(range(len(classes)), classes)
         axis.set_yticks(range(len(classes)), classes)
-        axis.tick_params(length=0)
+        axis.set_xticks(np.arange(len(classes) + 1) - 0.5, minor=True)
+        axis.set_yticks(np.arange(len(classes) + 1) - 0.5, minor=True)
+        axis.tick_params(which="both", length=0)
         axis.grid(visible=False)
+        axis.grid(which="minor", color="white", linewidth=2)
         axis.spines[:].set_visible(False)
         axis.set_xlabel("predicted")
         axis.set_ylabel("actual")
-
-
-def _square(position: int):  # noqa: ANN202  # matplotlib's Rectangle, imported where it is used
-    from matplotlib.patches import Rectangle
-
-    return Rectangle((position - 0.5, position - 0.5), 1, 1, facecolor="#EEF0F3", edgecolor="white")
 
 
 def plot_confident_mistakes(path: Path, test: Dataset, predictions: pd.DataFrame, count: int, dpi: int) -> None:
@@ -77,7 +71,7 @@ def plot_confident_mistakes(path: Path, test: Dataset, predictions: pd.DataFrame
         f"{row.actual} read as {row.predicted}\n{row.confidence:.0%} sure" for row in worst.itertuples(index=False)
     ]
     title = f"The {len(worst)} most confident of {len(wrong)} mistakes"
-    draw_grid(path, test.images[worst["index"]], captions, title, columns=5, dpi=dpi)
+    draw_grid(path, test.images[worst["index"]], captions, title, columns=8, dpi=dpi)
 
 
 def plot_per_class_accuracy(path: Path, matrix: np.ndarray, classes: Sequence[str], dpi: int) -> None:
@@ -95,10 +89,10 @@ def plot_per_class_accuracy(path: Path, matrix: np.ndarray, classes: Sequence[st
         axis.plot(accuracy, rows, "o", color=BLUE)
         for row, value in zip(rows, accuracy, strict=True):
             axis.annotate(f"{value:.2%}", (1.01, row), xycoords=("axes fraction", "data"), va="center", fontsize=10)
-        axis.annotate(f"all: {overall:.2%}", (overall, -0.75), ha="center", color="#57606A", fontsize=10)
+        axis.annotate(f"all {overall:.2%} ", (overall, -0.7), ha="right", va="center", color="#57606A", fontsize=10)
         axis.set_yticks(rows, classes)
         axis.set_ylim(len(classes) - 0.4, -1.1)
-        axis.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=1))
+        axis.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=2))
         axis.grid(visible=False, axis="y")
 
 

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from src.files import write_bytes
 
 # Okabe and Ito's colours, told apart by colour-blind people too
-BLUE, ORANGE, GREEN, VERMILION, GREY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#8A8F98"
+BLUE, VERMILION, GREY = "#0072B2", "#D55E00", "#8A8F98"
 STYLE = {
     "font.family": "DejaVu Sans",  # comes with matplotlib: the same letters on every machine
     "font.size": 11,
@@ -60,10 +60,10 @@ def draw_grid(
     columns = max(1, min(columns, len(images)))
     rows = max(1, -(-len(images) // columns))
     lines = max((caption.count("\n") + 1 for caption in captions), default=1)
-    cell = 9 / max(columns, 5)
-    with figure(path, 9, 0.9 + rows * (cell + 0.22 * lines), dpi) as drawing:
+    cell = 8.6 / max(columns, 5)
+    with figure(path, 9, 0.6 + rows * (cell + 0.21 * lines), dpi) as drawing:
         drawing.suptitle(title, x=0.01, ha="left")
-        axes = drawing.subplots(rows, columns, squeeze=False).flat
+        axes = drawing.subplots(rows, columns, squeeze=False).ravel()
         for axis in axes:
             axis.axis("off")
         for axis, image, caption in zip(axes, images, captions, strict=False):
