@@ -49,7 +49,9 @@ def plot_confusion_matrix(path: Path, matrix: np.ndarray, classes: Sequence[str]
         axis.imshow(np.ma.masked_equal(mistakes, 0), cmap="Oranges", vmin=0, vmax=max(3, mistakes.max() * 1.3))
         for actual, predicted in np.argwhere(matrix):
             style = {"color": GREY} if actual == predicted else {"fontweight": "bold"}
-            axis.text(predicted, actual, f"{matrix[actual, predicted]:,}", ha="center", va="center", fontsize=10, **style)
+            axis.text(
+                predicted, actual, f"{matrix[actual, predicted]:,}", ha="center", va="center", fontsize=10, **style
+            )
         axis.set_xticks(range(len(classes)), classes)
         axis.set_yticks(range(len(classes)), classes)
         axis.set_xticks(np.arange(len(classes) + 1) - 0.5, minor=True)
@@ -78,7 +80,9 @@ def plot_per_class_accuracy(path: Path, matrix: np.ndarray, classes: Sequence[st
     """Accuracy of each class with its 95 % Wilson interval, and that of all classes as a line."""
     correct, counts = matrix.diagonal(), matrix.sum(axis=1)
     accuracy = correct / counts
-    intervals = np.array([wilson_interval(int(right), int(total)) for right, total in zip(correct, counts, strict=True)])
+    intervals = np.array(
+        [wilson_interval(int(right), int(total)) for right, total in zip(correct, counts, strict=True)]
+    )
     overall = correct.sum() / counts.sum()
     with figure(path, 9, max(4.0, 0.4 * len(classes) + 1), dpi) as drawing:
         axis = drawing.subplots()

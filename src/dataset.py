@@ -23,7 +23,9 @@ class Dataset:
     def __post_init__(self) -> None:
         """Raises ValueError where images, labels and classes do not fit together."""
         if self.images.ndim != 3 or self.images.dtype != np.uint8:
-            raise ValueError(f"images are {self.images.dtype} {list(self.images.shape)}, expected uint8 [n, height, width]")
+            raise ValueError(
+                f"images are {self.images.dtype} {list(self.images.shape)}, expected uint8 [n, height, width]"
+            )
         if self.labels.ndim != 1 or self.labels.dtype != np.uint8:
             raise ValueError(f"labels are {self.labels.dtype} {list(self.labels.shape)}, expected uint8 [n]")
         if len(self.images) != len(self.labels):

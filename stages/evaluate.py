@@ -60,7 +60,9 @@ def main(params: Params, model: Path, test: Path, metrics: Path, predictions: Pa
         ["index", "actual", "predicted", "confidence"],
         [[index, classes[a], classes[p], share] for index, (a, p, share) in enumerate(rows)],
     )
-    print(f"test accuracy {right.mean():.4f} (95 % interval {low:.4f} to {high:.4f}), {(~right).sum()} errors", flush=True)
+    print(
+        f"test accuracy {right.mean():.4f} (95 % interval {low:.4f} to {high:.4f}), {(~right).sum()} errors", flush=True
+    )
 
 
 if __name__ == "__main__":

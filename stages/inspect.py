@@ -16,7 +16,14 @@ from src.stage import run_stage
 
 
 def main(
-    params: Params, train: Path, validation: Path, test: Path, report: Path, balance: Path, samples: Path, augmented: Path
+    params: Params,
+    train: Path,
+    validation: Path,
+    test: Path,
+    report: Path,
+    balance: Path,
+    samples: Path,
+    augmented: Path,
 ) -> None:
     splits = {"train": load_dataset(train), "validation": load_dataset(validation), "test": load_dataset(test)}
     figures = audit(splits)
@@ -31,7 +38,9 @@ def main(
         )
     write_json(report, figures)
     counts = np.stack([split.counts() for split in splits.values()], axis=1).tolist()
-    write_csv(balance, ["class", *splits], [[name, *row] for name, row in zip(splits["train"].classes, counts, strict=True)])
+    write_csv(
+        balance, ["class", *splits], [[name, *row] for name, row in zip(splits["train"].classes, counts, strict=True)]
+    )
 
     training, random = splits["train"], np.random.default_rng(params.inspect.seed)
     chosen = training[random.permutation(len(training))[: params.inspect.samples]]
