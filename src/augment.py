@@ -13,7 +13,7 @@ CROP = 22 / 28  # of each side: the notebook's CenterCrop(22)
 
 @dataclass(frozen=True)
 class Transforms:
-    """One transformation for each of n images: `cropped` bool [n], `matrix` float32 [n, 2, 3] in pixels from the centre.
+    """A transformation for each of n images: `cropped` bool [n], `matrix` float32 [n, 2, 3], pixels from the centre.
 
     `matrix` takes a point of the new image to the point of the old one that it shows.
     """
@@ -44,7 +44,7 @@ def draw_transforms(count: int, settings: Augmentation, generator: torch.Generat
 
 
 def inverse_affine(angle: Tensor, shear: Tensor, scale: Tensor, x: Tensor, y: Tensor) -> Tensor:
-    """The matrices [n, 2, 3] that undo: shear by the tangent `shear`, rotate by `angle` (radians), scale, shift (pixels)."""
+    """The matrices [n, 2, 3] that undo: shear by tangent `shear`, rotate by `angle` radians, scale, shift in pixels."""
     cos, sin = angle.cos() / scale, angle.sin() / scale
     rows = [
         torch.stack([cos - sin * shear, sin + cos * shear], dim=1),

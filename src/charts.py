@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -48,7 +49,7 @@ def plot_confusion_matrix(path: Path, matrix: np.ndarray, classes: Sequence[str]
         axis.set_facecolor("#F6F7F9")
         axis.imshow(np.ma.masked_equal(mistakes, 0), cmap="Oranges", vmin=0, vmax=max(3, mistakes.max() * 1.3))
         for actual, predicted in np.argwhere(matrix):
-            style = {"color": GREY} if actual == predicted else {"fontweight": "bold"}
+            style: Any = {"color": GREY} if actual == predicted else {"fontweight": "bold"}
             axis.text(
                 predicted, actual, f"{matrix[actual, predicted]:,}", ha="center", va="center", fontsize=10, **style
             )

@@ -1,4 +1,4 @@
-"""A labelled set of images in memory, and its file: uint8 tensors in safetensors, the same bytes for the same images."""
+"""A labelled set of images in memory, and its file: uint8 tensors in safetensors, same images, same bytes."""
 
 import json
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from src.files import write_bytes
 
 @dataclass(frozen=True)
 class Dataset:
-    """`images` uint8 [n, height, width] from 0 to 255, `labels` uint8 [n], each the position of its name in `classes`."""
+    """`images` uint8 [n, height, width], `labels` uint8 [n], each the position of its name in `classes`."""
 
     images: np.ndarray
     labels: np.ndarray

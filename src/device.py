@@ -10,7 +10,7 @@ from src.params import Train
 
 
 def get_device(name: str = "auto") -> torch.device:
-    """The device of that name; "auto" is CUDA where present, else MPS, else CPU. Raises PipelineError when it is absent."""
+    """The device of that name; "auto" is CUDA where present, else MPS, else CPU. Raises PipelineError if absent."""
     present = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
     if name == "auto":
         name = next(device for device, here in present.items() if here)

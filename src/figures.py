@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
@@ -13,7 +14,7 @@ from src.files import write_bytes
 
 # Okabe and Ito's colours, told apart by colour-blind people too
 BLUE, VERMILION, GREY = "#0072B2", "#D55E00", "#8A8F98"
-STYLE = {
+STYLE: Any = {  # matplotlib types the keys as literals
     "font.family": "DejaVu Sans",  # comes with matplotlib: the same letters on every machine
     "font.size": 11,
     "text.color": "#24292F",
@@ -39,7 +40,7 @@ STYLE = {
 
 @contextmanager
 def figure(path: Path, width: float, height: float, dpi: int = 120) -> Iterator[Figure]:
-    """A figure of `width` x `height` inches, written to `path` as PNG at the end: the same bytes for the same picture."""
+    """A figure of `width` x `height` inches, written to `path` as PNG at the end: same picture, same bytes."""
     with mpl.rc_context(STYLE):
         drawing = Figure(figsize=(width, height), layout="constrained")
         yield drawing

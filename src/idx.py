@@ -1,4 +1,4 @@
-"""The IDX format of the MNIST files: two zero bytes, the type of the items, the number of axes, their lengths, the items.
+"""The IDX format of the MNIST files: two zero bytes, type of the items, number of axes, their lengths, the items.
 
 Source: Yann LeCun's description of the MNIST database.
 """

@@ -1,4 +1,4 @@
-"""MNIST without trust or luck: three sources, tried in order, and one set of SHA-256 sums that all of them must meet."""
+"""MNIST without trust or luck: three sources, tried in order, and one set of SHA-256 sums that all must meet."""
 
 import gzip
 import hashlib
@@ -77,7 +77,7 @@ def obtain(raw: Path, checksums: Checksums, package: Path) -> dict[str, bytes]:
 
 
 def decode(files: dict[str, bytes], prefix: str) -> Dataset:
-    """The images and labels of one set, `prefix` "train" or "t10k"; raises PipelineError that names the file at fault."""
+    """The images and labels of one set, `prefix` "train" or "t10k"; a PipelineError names the file at fault."""
     names = f"{prefix}-images-idx3-ubyte", f"{prefix}-labels-idx1-ubyte"
     try:
         name = names[0]
@@ -162,13 +162,13 @@ class _FromPackage:
 
 
 def files_from_pickle(pickled: bytes) -> dict[str, bytes]:
-    """MNIST's four files out of the pickle of the classic three pairs (train, validation, test), which is never unpickled.
+    """MNIST's four files out of the pickle of the classic pairs (train, validation, test), which is never unpickled.
 
     Its six raw byte strings are float32 images (byte / 256) and int64 labels, in turn; the first two pairs are the
     training set. Raises ValueError when the pickle is built otherwise.
     """
-    strings = [
-        value.encode("latin-1") if isinstance(value, str) else value
+    strings: list[bytes] = [
+        value.encode("latin-1") if isinstance(value, str) else bytes(value or b"")
         for code, value, _ in pickletools.genops(pickled)
         if code.name in {"BINSTRING", "BINBYTES", "BINBYTES8"}
     ]

@@ -47,7 +47,7 @@ def initialize(net: nn.Module, scheme: str, seed: int) -> None:
             layer.reset_parameters()
             if scheme == "kaiming":
                 nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
-                nn.init.zeros_(layer.bias)
+                nn.init.zeros_(layer.bias)  # type: ignore[arg-type]  # every layer here has one
 
 
 def summary(net: nn.Module, input_shape: tuple[int, ...]) -> str:

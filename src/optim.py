@@ -10,7 +10,7 @@ from src.params import Train
 
 
 class Muon(Optimizer):
-    """SGD with Nesterov momentum whose every step is replaced by the nearest orthogonal matrix; for weights of 2 or more axes.
+    """SGD with Nesterov momentum, its step replaced by the nearest orthogonal matrix, for weights of 2 or more axes.
 
     Source: Keller Jordan et al., Muon, 2024. Three Newton-Schulz steps instead of five cost nothing in accuracy here.
     """
@@ -36,12 +36,13 @@ class Muon(Optimizer):
 def orthogonalize(matrix: Tensor, steps: int = 3) -> Tensor:
     """Bring all singular values of a matrix [rows, columns] near 1, by a quintic Newton-Schulz iteration."""
     a, b, c = 3.4445, -4.7750, 2.0315
-    x = matrix if matrix.shape[0] <= matrix.shape[1] else matrix.T
+    wide = matrix.shape[0] <= matrix.shape[1]
+    x: Tensor = matrix if wide else matrix.T
     x = x / (x.norm() + 1e-7)
     for _ in range(steps):
-        square = x @ x.T
+        square: Tensor = x @ x.T
         x = a * x + (b * square + c * square @ square) @ x
-    return x if matrix.shape[0] <= matrix.shape[1] else x.T
+    return x if wide else x.T
 
 
 def build_optimizers(net: nn.Module, settings: Train) -> list[Optimizer]:

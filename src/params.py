@@ -1,4 +1,4 @@
-"""The closed, typed schema of params.yaml: every key is required, none is unknown, and every mistake is listed at once."""
+"""The closed, typed schema of params.yaml: every key required, none unknown, and every mistake listed at once."""
 
 import difflib
 import re
@@ -93,7 +93,7 @@ class Params(Section):
     plot: Plot
 
 
-class _Loader(yaml.SafeLoader):
+class _Loader(yaml.SafeLoader):  # type: ignore[misc]  # yaml carries no types
     """Reads 1e-3 as a number (YAML 1.2), as DVC does; PyYAML's own rule wants 1.0e-3 and makes it a string."""
 
 
@@ -114,7 +114,7 @@ def load_params(path: Path) -> Params:
         node = None if mistakes else yaml.compose(text, Loader=_Loader)
         lines: dict[tuple[str, ...], int] = {}
         mistakes += _duplicates(node, (), lines)
-        values = None if mistakes else yaml.load(text, Loader=_Loader)
+        values = None if mistakes else yaml.load(text, Loader=_Loader)  # noqa: S506  # a SafeLoader
     except FileNotFoundError:
         raise _error(path, [], found="no such file") from None
     except UnicodeDecodeError as error:

@@ -26,7 +26,7 @@ def confusion_matrix(actual: np.ndarray, predicted: np.ndarray, classes: int) ->
 
 
 def expected_calibration_error(confidence: np.ndarray, correct: np.ndarray, bins: int) -> float:
-    """Mean distance, from 0 to 1, between confidence and accuracy over `bins` equal intervals, weighted by their images.
+    """Mean distance, from 0 to 1, of confidence and accuracy over `bins` equal intervals, weighted by their images.
 
     `confidence` float [n] from 0 to 1, `correct` bool [n]. Source: Guo et al., On Calibration of Modern Neural
     Networks, 2017.

@@ -18,7 +18,7 @@ def run_stage(main: Callable[..., None]) -> None:
 
     A problem its reader can solve ends the process with one block on stderr and exit status 1, without a traceback.
     """
-    first, *names = inspect.signature(main).parameters
+    _, *names = inspect.signature(main).parameters
     doc = (sys.modules[main.__module__].__doc__ or "").strip()
     parser = argparse.ArgumentParser(prog=f"python -m stages.{Path(sys.argv[0]).stem}", description=doc)
     for name in names:

@@ -1,10 +1,9 @@
-"""The model file: weights in safetensors (the same bytes for the same weights, no pickle) and what is needed to use them."""
+"""The model file: weights in safetensors (same weights, same bytes, no pickle) and what is needed to use them."""
 
 import json
 from pathlib import Path
 from typing import Any
 
-import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import nn

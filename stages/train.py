@@ -30,7 +30,8 @@ def main(params: Params, train: Path, validation: Path, model: Path, history: Pa
 
     def progress(batches: Iterable, count: int, epoch: int) -> Iterable:
         label = f"epoch {epoch}/{settings.epochs}"
-        return tqdm(batches, label, count, unit="batch", leave=False, disable=None)
+        bar: Iterable = tqdm(batches, label, count, unit="batch", leave=False, disable=None)
+        return bar
 
     records: list[EpochRecord] = []
     start = time.perf_counter()
