@@ -20,7 +20,8 @@ def audit(splits: Mapping[str, Dataset]) -> dict[str, Any]:
     repeat an earlier one of the same split. Lists stay out of DVC's tables of metrics, which would grow too wide.
     """
     seen = {name: Counter(image.tobytes() for image in split.images) for name, split in splits.items()}
-    report: dict[str, Any] = {name: _figures(split, seen[name]) for name, split in splits.items()}
+    report: dict[str, Any] = {"classes": list(next(iter(splits.values())).classes)}
+    report |= {name: _figures(split, seen[name]) for name, split in splits.items()}
     report["shared"] = {f"{a} and {b}": len(seen[a].keys() & seen[b].keys()) for a, b in combinations(splits, 2)}
     return report
 
@@ -45,9 +46,9 @@ def violations(report: Mapping[str, Any], settings: Inspect, normalize: Normaliz
     `same_test_set`: the validation set is the test set itself (`prepare.validation: 0`), so those two may share images.
     """
     found = []
-    splits = {name: figures for name, figures in report.items() if name != "shared"}
+    splits = {name: figures for name, figures in report.items() if name not in {"classes", "shared"}}
     for name, figures in splits.items():
-        missing = [str(label) for label, count in enumerate(figures["class_counts"]) if count == 0]
+        missing = [label for label, count in zip(report["classes"], figures["class_counts"], strict=True) if count == 0]
         if missing:
             found.append(f"{name}: no image of class {', '.join(missing)}")
         if figures["blank"] > settings.max_blank:

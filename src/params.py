@@ -158,7 +158,9 @@ def _duplicates(node: yaml.Node | None, path: tuple[str, ...], lines: dict[tuple
 def _describe(item: Any, lines: dict[tuple[str, ...], int]) -> str:
     """One mistake as `line N: key: what is wrong`."""
     path = tuple(str(part) for part in item["loc"])
-    name, shown = ".".join(path) or "the file", repr(item["input"])[:60]
+    if not path:
+        return f"found {type(item['input']).__name__}, expected: the sections {', '.join(Params.model_fields)}"
+    name, shown = ".".join(path), repr(item["input"])[:60]
     message = {
         "extra_forbidden": f"unknown key{_suggestion(path)}",
         "missing": "missing",

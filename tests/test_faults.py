@@ -1,0 +1,160 @@
+"""Bad input and a hostile machine: each stage says what, where and what next, and writes nothing by halves."""
+
+import json
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from safetensors.numpy import load_file, save_file
+
+from src.audit import audit, violations
+from src.dataset import Dataset
+from src.files import write_bytes, write_csv, write_json
+from src.params import Params
+from src.split import stratified_split
+from tests.conftest import Stage, is_block
+
+MODEL = "data/model/model.safetensors"
+
+
+def set_param(folder: Path, name: str, value: object) -> None:
+    params = yaml.safe_load((folder / "params.yaml").read_text())
+    section, key = name.split(".")
+    params[section][key] = value
+    (folder / "params.yaml").write_text(yaml.safe_dump(params))
+
+
+@pytest.mark.skipif(shutil.which("nvidia-smi") is not None, reason="this machine has a GPU")
+def test_no_silent_fall_back_to_the_cpu(tiny: Path, stage: Stage) -> None:
+    """`device: cuda` without a GPU is an error, and no history is left."""
+    stage("prepare", check=True)
+    set_param(tiny, "train.device", "cuda")
+    assert is_block(stage("train"), "no cuda device", "train.device", "dvc exp run -S train.device=auto")
+    assert not (tiny / "metrics").exists()
+
+
+def test_too_large_a_validation_set(tiny: Path, stage: Stage) -> None:
+    """More than the training images can give."""
+    set_param(tiny, "prepare.validation", 330)
+    assert is_block(stage("prepare"), "the validation set is too large", "prepare.validation")
+    assert not (tiny / "data/prepared").exists()
+
+
+def test_missing_or_foreign_model(tiny: Path, stage: Stage) -> None:
+    """No file, another program's, another network's, weights that are NaN, half a file: an error each, no metrics."""
+    stage("prepare", check=True)
+    assert is_block(stage("evaluate"), MODEL, "no such file", "dvc repro")
+    stage("train", check=True)
+    whole, weights = (tiny / MODEL).read_bytes(), load_file(tiny / MODEL)
+    description = {
+        "model": json.dumps({"network": "Net", "classes": list("0123456789"), "normalize": {}, "fingerprint": 0})
+    }
+    description["model"] = description["model"].replace("{}", json.dumps({"mean": 0.1, "std": 0.3}))
+    foreign = {"conv1.weight": np.zeros((3, 3), np.float32)}
+    broken = {**weights, "fc2.bias": np.full(10, np.nan, np.float32)}
+    for make, words in (
+        (lambda: (tiny / MODEL).write_bytes(b"PK\x03\x04 a zip of torch.save"), "is not a model of this pipeline"),
+        (lambda: (tiny / MODEL).write_bytes(whole[:-100]), "is not a model of this pipeline"),
+        (lambda: save_file(foreign, tiny / MODEL), "is not a model of this pipeline"),
+        (lambda: save_file(foreign, tiny / MODEL, metadata=description), "expected"),
+        (lambda: save_file(broken, tiny / MODEL, metadata=description), "NaN or infinite"),
+    ):
+        make()
+        assert is_block(stage("evaluate"), MODEL, words)
+    assert not (tiny / "metrics/evaluate.json").exists()
+
+
+def test_a_foreign_data_set(tiny: Path, stage: Stage) -> None:
+    """A prepared file that is damaged is named by the stage that reads it."""
+    stage("prepare", check=True)
+    path = tiny / "data/prepared/train.safetensors"
+    path.write_bytes(path.read_bytes()[:-1])
+    assert is_block(stage("inspect"), "train.safetensors is not a prepared data set", "dvc repro --force")
+    assert not (tiny / "metrics").exists()
+
+
+def test_audit_ends_the_stage(tiny: Path, stage: Stage) -> None:
+    """A normalisation that does not fit the data is a violated expectation; no report is written."""
+    stage("prepare", check=True)
+    params = yaml.safe_load((tiny / "params.yaml").read_text())
+    params["train"]["normalize"]["mean"] = 0.9
+    (tiny / "params.yaml").write_text(yaml.safe_dump(params))
+    assert is_block(stage("inspect"), "mean of the pixels", "train.normalize")
+    assert not (tiny / "metrics").exists()
+
+
+def test_audit_finds_what_is_wrong(params: Params) -> None:
+    """A blank image, a missing class, a copy in another split: each is reported."""
+    random = np.random.default_rng(0)
+    images, labels = random.integers(0, 256, (6, 28, 28), np.uint8), np.array([0, 1, 0, 1, 0, 1], np.uint8)
+    images[0] = 0
+    train = Dataset(images, labels, ("a", "b"))
+    other = Dataset(images[[1, 2]], labels[[0, 2]], ("a", "b"))
+    report = audit({"train": train, "validation": other, "test": other})
+    assert report["train"]["blank"] == 1
+    assert report["shared"] == {"train and validation": 2, "train and test": 2, "validation and test": 2}
+    found = " ".join(violations(report, params.inspect, params.train.normalize, same_test_set=True))
+    assert "1 blank images" in found
+    assert "validation: no image of class b" in found
+    assert "train and test share 2 exact copies" in found
+    assert "validation and test share" not in found
+
+
+def test_stratified_split_takes_shares() -> None:
+    """Exactly as many as asked, each class in proportion, nothing twice, the same for the same seed."""
+    labels = np.repeat(np.arange(3), [50, 30, 21])
+    kept, held_out = stratified_split(labels, 10, seed=1)
+    assert np.bincount(labels[held_out]).tolist() == [5, 3, 2]
+    assert sorted([*kept, *held_out]) == list(range(101))
+    assert np.array_equal(stratified_split(labels, 10, seed=1)[1], held_out)
+    assert not np.array_equal(stratified_split(labels, 10, seed=2)[1], held_out)
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 64 KiB of its own."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(folder)]
+    if os.geteuid() or subprocess.run(command, capture_output=True, check=False).returncode:
+        pytest.skip("mounting a file system needs root")
+    yield folder
+    subprocess.run(["umount", str(folder)], check=True)
+
+
+def test_full_disk(tiny: Path, stage: Stage, small_disk: Path) -> None:
+    """The stage says that the disk is full, and no half file stays."""
+    (tiny / "data/prepared").symlink_to(small_disk)
+    assert is_block(stage("prepare"), "the disk is full", "train.safetensors", "df -h")
+    assert not list(small_disk.iterdir())
+
+
+def test_full_disk_keeps_the_file_that_was_there(small_disk: Path) -> None:
+    """A write that fails leaves the earlier content."""
+    write_bytes(small_disk / "a", b"old")
+    with pytest.raises(OSError, match="No space left"):
+        write_bytes(small_disk / "a", bytes(2**20))
+    assert (small_disk / "a").read_bytes() == b"old"
+    assert len(list(small_disk.iterdir())) == 1
+
+
+def test_read_only_folder(tiny: Path, stage: Stage, small_disk: Path) -> None:
+    """The stage names the file that it could not write."""
+    subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
+    (tiny / "data/prepared").symlink_to(small_disk)
+    assert is_block(stage("prepare"), "cannot be read or written", "Read-only file system", "train.safetensors")
+
+
+def test_json_and_csv_are_stable(tmp_path: Path) -> None:
+    """Six significant digits, no NaN, a last newline."""
+    write_json(tmp_path / "a.json", {"b": 1 / 3, "a": [2e-9 / 3, 1]})
+    assert (tmp_path / "a.json").read_text() == '{\n  "b": 0.333333,\n  "a": [\n    6.66667e-10,\n    1\n  ]\n}\n'
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        write_json(tmp_path / "a.json", {"a": float("nan")})
+    write_csv(tmp_path / "a.csv", ["a", "b"], [[1, 2 / 3]])
+    assert (tmp_path / "a.csv").read_text() == "a,b\n1,0.666667\n"

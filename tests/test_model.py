@@ -1,0 +1,61 @@
+"""The network of the notebook, held to its numbers."""
+
+import pytest
+import torch
+from torch import nn
+
+from src.model import Net, initialize, summary
+
+
+def test_shapes_and_parameters() -> None:
+    """593,200 parameters, and log-probabilities that sum to 1."""
+    net = Net()
+    counts = [sum(weight.numel() for weight in layer.parameters()) for layer in net.children()]
+    assert counts == [320, 18_496, 73_856, 295_168, 204_850, 510]
+    output = net(torch.randn(3, 1, 28, 28))
+    assert output.shape == (3, 10)
+    assert torch.allclose(output.exp().sum(dim=1), torch.ones(3))
+
+
+def test_function_is_the_notebooks() -> None:
+    """The forward pass equals the notebook's, written as a plain list of layers."""
+    net = Net()
+    layers = nn.Sequential(
+        *(net.conv1, nn.ReLU(), net.conv2, nn.MaxPool2d(2), nn.ReLU(), net.conv3, nn.ReLU()),
+        *(net.conv4, nn.MaxPool2d(2), nn.ReLU(), nn.Flatten(), net.fc1, nn.ReLU(), net.fc2, nn.LogSoftmax(dim=1)),
+    )
+    images = torch.randn(5, 1, 28, 28)
+    assert torch.equal(net(images), layers(images))
+
+
+def test_low_resolution_repeats_the_last_map() -> None:
+    """20 x 20 pixels pass through the same weights."""
+    assert Net()(torch.randn(2, 1, 20, 20)).shape == (2, 10)
+
+
+def test_summary_has_the_notebooks_numbers() -> None:
+    """Output shapes, parameters and megabytes as the notebook printed them."""
+    lines = summary(Net(), (1, 28, 28)).splitlines()
+    rows = [line.split() for line in lines if "Conv2d" in line or "Linear" in line]
+    assert [row[0] for row in rows] == ["Conv2d-1", "Conv2d-2", "Conv2d-3", "Conv2d-4", "Linear-5", "Linear-6"]
+    shapes = ["[-1, 32, 26, 26]", "[-1, 64, 24, 24]", "[-1, 128, 10, 10]", "[-1, 256, 8, 8]", "[-1, 50]", "[-1, 10]"]
+    assert [" ".join(row[1:-1]) for row in rows] == shapes
+    for line in (
+        "Total params: 593,200",
+        "Input size (MB): 0.00",
+        "Forward/backward pass size (MB): 0.67",
+        "Params size (MB): 2.26",
+        "Estimated Total Size (MB): 2.94",
+    ):
+        assert line in lines
+
+
+@pytest.mark.parametrize("scheme", ["pytorch", "kaiming"])
+def test_initial_weights_follow_from_the_seed(scheme: str) -> None:
+    """Same seed, same weights; another seed, other weights."""
+    nets = [Net(), Net(), Net()]
+    for net, seed in zip(nets, (1, 1, 2), strict=True):
+        initialize(net, scheme, seed)
+    first, same, other = (net.conv4.weight for net in nets)
+    assert torch.equal(first, same)
+    assert not torch.equal(first, other)

@@ -1,0 +1,73 @@
+"""params.yaml is a closed, typed schema: every mistake is named, all at once, before any work."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from src.errors import PipelineError
+from src.params import load_params
+from tests.conftest import ROOT, Stage, is_block
+
+TEXT = (ROOT / "params.yaml").read_text()
+MISTAKES = [
+    ("  epochs: 2", "  epoch: 2", "train.epoch: unknown key; did you mean epochs?"),
+    ("  epochs: 2", "  epochs: 2\n  epochs: 3", "train.epochs: stands twice, first on line"),
+    ("  epochs: 2", "  epochs: two", "train.epochs: found 'two', expected: a valid integer"),
+    ("  epochs: 2", "  epochs: true", "train.epochs: found True, expected: a valid integer"),
+    ("  epochs: 2", "  epochs: 2.5", "train.epochs: found 2.5, expected: a valid integer"),
+    ("  epochs: 2", "  epochs: 0", "train.epochs: found 0, expected: greater than or equal to 1"),
+    ("  epochs: 2", "  epochs: !!python/object/apply:os.system [ls]", "tag"),
+    ("  epochs: 2", "  epochs: &a 2", "anchor or alias a"),
+    ("  epochs: 2", "", "train.epochs: missing"),
+    ("  epochs: 2", "  epochs: [2", "not YAML"),
+    ("rate: 0.02", "rate: -0.02", "train.learning_rate: found -0.02, expected: greater than 0"),
+    ("rate: 0.02", "rate: .nan", "train.learning_rate: found nan, expected: a finite number"),
+    ("rate: 0.02", "rate: .inf", "train.learning_rate: found inf"),
+    ("rate: 0.02", "rate: '0.02'", "train.learning_rate: found '0.02', expected: a valid number"),
+    ("optimizer: muon", "optimizer: adam", "train.optimizer: found 'adam', expected: 'sgd', 'adamw' or 'muon'"),
+    ("schedule: linear", "schedule: step", "warmup must be 0"),
+    ("evaluate:", "evaluated:", "evaluated: unknown key; did you mean evaluate?"),
+]
+
+
+@pytest.mark.parametrize(("old", "new", "expected"), MISTAKES)
+def test_each_mistake_is_named(tmp_path: Path, old: str, new: str, expected: str) -> None:
+    """The message says which key and what was expected, and the line where there is one."""
+    assert old in TEXT
+    path = tmp_path / "params.yaml"
+    path.write_text(TEXT.replace(old, new, 1))
+    with pytest.raises(PipelineError) as error:
+        load_params(path)
+    assert expected in str(error.value)
+
+
+def test_all_mistakes_at_once(tiny: Path, stage: Stage) -> None:
+    """Two typos and a wrong type in one run: one block lists all three, and nothing is written."""
+    path = tiny / "params.yaml"
+    values = yaml.safe_load(path.read_text())
+    values["train"].update({"epochz": 1, "batch_size": "many"})
+    values["plot"]["dpy"] = 100
+    path.write_text(yaml.safe_dump(values))
+    done = stage("prepare")
+    assert is_block(done, "3 mistakes", "train.epochz", "train.batch_size", "plot.dpy", "did you mean dpi?", "line ")
+    assert not (tiny / "data/prepared").exists()
+
+
+def test_numbers_of_yaml_1_2(tmp_path: Path) -> None:
+    """1e-3 is a number, as DVC writes it."""
+    path = tmp_path / "params.yaml"
+    path.write_text(TEXT.replace("rate: 0.02", "rate: 1e-3"))
+    assert load_params(path).train.learning_rate == 0.001
+
+
+@pytest.mark.parametrize("content", [b"", b"\xff\xfe", b"[]", b"\x00"])
+def test_what_is_no_parameter_file(tmp_path: Path, content: bytes) -> None:
+    """Empty, not UTF-8, a list, control characters: an error for a person, each time."""
+    path = tmp_path / "params.yaml"
+    path.write_bytes(content)
+    with pytest.raises(PipelineError):
+        load_params(path)
+    path.unlink()
+    with pytest.raises(PipelineError, match="no such file"):
+        load_params(path)
