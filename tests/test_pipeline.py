@@ -111,7 +111,7 @@ def test_metrics_params_and_plots_between_commits(project: Path) -> None:
     change(project, "train", "learning_rate", 0.001)
     run(["dvc", "repro"], project)
     assert "train.learning_rate" in run(["dvc", "params", "diff"], project).stdout
-    changed = json.loads(run(["dvc", "metrics", "diff", "--json"], project).stdout)["diff"]
+    changed = json.loads(run(["dvc", "metrics", "diff", "--json"], project).stdout)
     assert {"old", "new", "diff"} <= changed["metrics/evaluate.json"]["loss"].keys()
     for command in (["dvc", "plots", "show"], ["dvc", "plots", "diff", "HEAD", "workspace"]):
         assert "index.html" in run(command, project).stdout
