@@ -32,6 +32,7 @@ lock: .venv/ready ## Write requirements.txt anew from requirements.in
 	  echo "  expected: Python 3.11 or newer" >&2; \
 	  echo "  run:      make $(MAKECMDGOALS) PYTHON=python3.12   # any newer one by its name" >&2; \
 	  exit 1; }
-	$(PYTHON) -m venv --clear .venv
-	.venv/bin/python -m pip install --quiet --require-hashes --requirement requirements.txt
+	@echo "Setting up .venv from requirements.txt: some minutes, 6 GB"
+	@$(PYTHON) -m venv --clear .venv
+	@.venv/bin/python -m pip install --quiet --require-hashes --requirement requirements.txt
 	@touch .venv/ready
