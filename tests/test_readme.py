@@ -1,0 +1,40 @@
+"""What the README promises is there."""
+
+import json
+import re
+import subprocess
+
+import pytest
+
+from tests.conftest import ROOT
+
+TEXT = (ROOT / "README.md").read_text()
+
+
+def test_its_files_exist() -> None:
+    """Every path that it links to or names in a table."""
+    named = re.findall(r"\]\(([\w./]+)\)|`((?:src|metrics|stages|data)/[\w.]+\.\w+)`", TEXT)
+    paths = {link or code for link, code in named} - {"stages/name.py"}
+    assert len(paths) > 10
+    assert not [path for path in paths if not (ROOT / path).exists()]
+
+
+def test_its_commands_are_those_of_make() -> None:
+    """Every `make` word is a target."""
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    assert set(re.findall(r"\bmake ([a-z-]+)", TEXT)) <= targets
+
+
+@pytest.mark.parametrize(("column", "message"), [(0, "Run the notebook's recipe"), (1, "Run the default recipe")])
+def test_its_figures_are_those_of_the_commits(column: int, message: str) -> None:
+    """The table of the result shows what the two runs committed."""
+    show = ["git", "log", "-1", "--format=%H", f"--grep=^{message}"]
+    commit = subprocess.run(show, cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
+    if not commit:
+        pytest.skip("a history without that run")
+    content = subprocess.check_output(["git", "show", f"{commit}:metrics/evaluate.json"], cwd=ROOT, text=True)
+    figures = json.loads(content)
+    for metric in ("accuracy", "accuracy_low", "accuracy_high", "errors", "loss", "expected_calibration_error"):
+        row = re.search(rf"metrics/evaluate.json +{metric} +(\S+) +(\S+)", TEXT)
+        assert row, metric
+        assert float(row.groups()[column]) == pytest.approx(figures[metric], abs=5.1e-6)
