@@ -14,7 +14,7 @@ MEAN_TOLERANCE = 0.01  # how far the training pixels may lie from `train.normali
 
 
 def audit(splits: Mapping[str, Dataset]) -> dict[str, Any]:
-    """Figures of each split, and how many exact copies of an image each pair of splits shares.
+    """Figures of each split, and how many images of one split are exact copies of an earlier split's.
 
     Pixels are fractions from 0 to 1. A blank image has one value everywhere; `duplicates` counts the images that
     repeat an earlier one of the same split. Lists stay out of DVC's tables of metrics, which would grow too wide.
@@ -22,7 +22,10 @@ def audit(splits: Mapping[str, Dataset]) -> dict[str, Any]:
     seen = {name: Counter(image.tobytes() for image in split.images) for name, split in splits.items()}
     report: dict[str, Any] = {"classes": list(next(iter(splits.values())).classes)}
     report |= {name: _figures(split, seen[name]) for name, split in splits.items()}
-    report["shared"] = {f"{a} and {b}": len(seen[a].keys() & seen[b].keys()) for a, b in combinations(splits, 2)}
+    report["shared"] = {
+        f"{a} and {b}": sum(count for image, count in seen[b].items() if image in seen[a])
+        for a, b in combinations(splits, 2)
+    }
     return report
 
 

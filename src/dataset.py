@@ -22,6 +22,8 @@ class Dataset:
 
     def __post_init__(self) -> None:
         """Raises ValueError where images, labels and classes do not fit together."""
+        if not all(isinstance(name, str) for name in self.classes) or len(set(self.classes)) < len(self.classes):
+            raise ValueError(f"class names {list(self.classes)}, expected different texts")
         if self.images.ndim != 3 or self.images.dtype != np.uint8:
             raise ValueError(
                 f"images are {self.images.dtype} {list(self.images.shape)}, expected uint8 [n, height, width]"
@@ -56,10 +58,12 @@ def load_dataset(path: Path) -> Dataset:
     try:
         with safe_open(path, framework="np") as file:
             classes = json.loads(file.metadata()["classes"])
+            if not isinstance(classes, list):
+                raise ValueError(f"class names {classes!r}, expected a list")
             return Dataset(file.get_tensor("images"), file.get_tensor("labels"), tuple(classes))
     except FileNotFoundError:
         found = "no such file"
-    except (SafetensorError, KeyError, TypeError, ValueError) as error:
+    except (OSError, SafetensorError, AttributeError, KeyError, TypeError, ValueError) as error:
         found = f"{type(error).__name__}: {error}"
     raise PipelineError(
         f"{path.name} is not a prepared data set",

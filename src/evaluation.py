@@ -25,7 +25,7 @@ def test(net: nn.Module, dataset: Dataset, normalize: Normalize, device: torch.d
 def predict(net: nn.Module, dataset: Dataset, normalize: Normalize, device: torch.device) -> Tensor:
     """Log-probabilities, float32 [n, classes] on the CPU, always computed in float32."""
     net.eval()
-    images, _ = to_device(dataset, device)
+    images = torch.tensor(dataset.images, device=device)
     return torch.cat(
         [net(apply_mnist_image_transformations(batch, normalize)).cpu() for batch in images.split(EVALUATION_BATCH)]
     )

@@ -55,7 +55,7 @@ def plot_sample_training_images(path: Path, images: np.ndarray, names: Sequence[
 
 
 def draw_grid(
-    path: Path, images: np.ndarray, captions: Sequence[str], title: str, columns: int, dpi: int = 120, note: str = ""
+    path: Path, images: np.ndarray, captions: Sequence[str], title: str, columns: int, dpi: int = 120
 ) -> None:
     """Images [n, height, width] in rows of `columns`, white on black, each under its caption."""
     columns = max(1, min(columns, len(images)))
@@ -70,5 +70,5 @@ def draw_grid(
         for axis, image, caption in zip(axes, images, captions, strict=False):
             axis.imshow(image, cmap="gray", interpolation="nearest")
             axis.set_title(caption, fontsize=10, fontweight="normal", loc="center", pad=3)
-        if note or not len(images):
-            drawing.supxlabel(note or "none", fontsize=10, color="#57606A")
+        if not len(images):
+            drawing.supxlabel("none", fontsize=10, color="#57606A")

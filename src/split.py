@@ -7,15 +7,15 @@ def stratified_split(labels: np.ndarray, held_out: int, seed: int) -> tuple[np.n
     """Indices (kept, held out), int64, ascending, where each class is held out in proportion to its size.
 
     Shares are rounded by largest remainder, so that exactly `held_out` indices are chosen and no class is off by more
-    than one. Raises ValueError when a class would be left without a training image.
+    than one. Raises ValueError when a class would be left without an image on either side.
     """
     classes, counts = np.unique(labels, return_counts=True)
-    if held_out > len(labels) - len(classes):
-        raise ValueError(f"{held_out:,} of {len(labels):,} images leave none of some class to train on")
     shares = counts * held_out / len(labels)
     take = np.floor(shares).astype(int)
     largest = np.argsort(take - shares, kind="stable")  # ties go to the lower class
     take[largest[: held_out - take.sum()]] += 1
+    if held_out and ((take >= counts) | (take == 0)).any():
+        raise ValueError(f"{held_out:,} of {len(labels):,} images leave a class without one on either side")
 
     random = np.random.default_rng(seed)
     chosen = [

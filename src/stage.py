@@ -31,7 +31,7 @@ def run_stage(main: Callable[..., None]) -> None:
     except OSError as error:
         fail(str(explain_os_error(error)), status=1)
     except KeyboardInterrupt:
-        fail("interrupted: nothing was recorded; `dvc repro` starts this stage again", status=130)
+        fail("interrupted: DVC recorded nothing; `dvc repro` starts this stage again", status=130)
 
 
 def explain_os_error(error: OSError) -> PipelineError:

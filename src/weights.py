@@ -1,8 +1,7 @@
 """The model file: weights in safetensors (same weights, same bytes, no pickle) and what is needed to use them."""
 
-import json
 from pathlib import Path
-from typing import Any
+from typing import Literal
 
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
@@ -10,21 +9,30 @@ from torch import nn
 
 from src.errors import PipelineError
 from src.files import write_bytes
+from src.params import Normalize, Section
 
 
-def save_model(path: Path, net: nn.Module, description: dict[str, Any]) -> None:
-    """Write the weights, with `description` (plain values) as JSON under the one metadata key "model"."""
+class Description(Section):
+    """What is needed to use the weights, and what they were computed with."""
+
+    network: Literal["Net"]
+    classes: tuple[str, ...]
+    normalize: Normalize
+    fingerprint: dict[str, str | int]
+
+
+def save_model(path: Path, net: nn.Module, description: Description) -> None:
+    """Write the weights, with `description` as JSON under the one metadata key "model"."""
     tensors = {name: weight.detach().cpu().contiguous() for name, weight in net.state_dict().items()}
-    write_bytes(path, save(tensors, metadata={"model": json.dumps(description)}))
+    write_bytes(path, save(tensors, metadata={"model": description.model_dump_json()}))
 
 
-def read_description(path: Path) -> dict[str, Any]:
+def read_description(path: Path) -> Description:
     """What `save_model` was told; raises PipelineError when the file is missing, damaged or another program's."""
     try:
         with safe_open(path, framework="pt") as file:
-            description = json.loads(file.metadata()["model"])
-            return {key: description[key] for key in ("network", "classes", "normalize", "fingerprint")}
-    except (FileNotFoundError, SafetensorError, KeyError, TypeError, ValueError) as error:
+            return Description.model_validate_json(file.metadata()["model"])
+    except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
         raise _not_a_model(path, error) from None
 
 
@@ -33,7 +41,7 @@ def load_weights(path: Path, net: nn.Module) -> None:
     try:
         with safe_open(path, framework="pt") as file:
             weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  # not a dict
-    except (FileNotFoundError, SafetensorError) as error:
+    except (OSError, SafetensorError) as error:
         raise _not_a_model(path, error) from None
     found, expected = (
         {name: (list(tensor.shape), tensor.dtype) for name, tensor in tensors.items()}
@@ -49,7 +57,8 @@ def load_weights(path: Path, net: nn.Module) -> None:
 
 
 def _not_a_model(path: Path, error: Exception) -> PipelineError:
-    found = "no such file" if isinstance(error, FileNotFoundError) else f"{type(error).__name__}: {error}"
+    reason = " ".join(str(error).split())  # one line, whatever the library says
+    found = "no such file" if isinstance(error, FileNotFoundError) else f"{type(error).__name__}: {reason}"
     return PipelineError(
         f"{path.name} is not a model of this pipeline",
         found=found,

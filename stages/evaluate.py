@@ -11,7 +11,7 @@ from src.errors import PipelineError
 from src.evaluation import predict
 from src.files import write_csv, write_json
 from src.model import Net
-from src.params import Normalize, Params
+from src.params import Params
 from src.scores import confusion_matrix, expected_calibration_error, wilson_interval
 from src.stage import run_stage
 from src.weights import load_weights, read_description
@@ -21,17 +21,25 @@ def main(params: Params, model: Path, test: Path, metrics: Path, predictions: Pa
     device = prepare_device(params.train)
     test_set, description = load_dataset(test), read_description(model)
     classes = test_set.classes
-    if list(classes) != description["classes"]:
+    if classes != description.classes:
         raise PipelineError(
             "the model knows other classes than the test set",
-            found=", ".join(description["classes"]),
+            found=", ".join(description.classes),
             expected=", ".join(classes),
             where=model,
             run="dvc repro --force --single-item train",
         )
+    if test_set.counts().min() == 0:
+        raise PipelineError(
+            "a class has no test image",
+            found=f"none of {classes[test_set.counts().argmin()]}",
+            expected="at least one of each class, to measure its accuracy",
+            where=test,
+            run="dvc repro --force --single-item prepare   # with such images",
+        )
     net = Net(len(classes))
     load_weights(model, net)
-    log_probabilities = predict(net.to(device), test_set, Normalize(**description["normalize"]), device)
+    log_probabilities = predict(net.to(device), test_set, description.normalize, device)
 
     labels = torch.from_numpy(test_set.labels).long()
     loss = F.nll_loss(log_probabilities, labels).item()

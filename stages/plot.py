@@ -27,7 +27,7 @@ def main(
     per_class: Path,
 ) -> None:
     test_set = load_dataset(test)
-    table = pd.read_csv(predictions, dtype={"actual": str, "predicted": str})
+    table = pd.read_csv(predictions, dtype={"actual": str, "predicted": str}, keep_default_na=False)
     matrix = confusion_of(table, test_set.classes)
     measured_on = "validation" if params.prepare.validation else "test"
     dpi = params.plot.dpi

@@ -18,9 +18,9 @@ def main(params: Params, checksums: Path, package: Path, raw: Path, train: Path,
         kept, chosen = stratified_split(everything.labels, held_out, params.prepare.seed)
     except ValueError as error:
         raise PipelineError(
-            "the validation set is too large",
+            "the validation set does not fit the data",
             found=error,
-            expected="fewer validation images, or 0 to measure every epoch on the test set",
+            expected="an image of each class on either side, or 0 to measure every epoch on the test set",
             where="params.yaml: prepare.validation",
             run="dvc exp run -S prepare.validation=0",
         ) from None

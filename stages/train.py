@@ -1,5 +1,6 @@
 """Train the network on the training set, measure every epoch on the validation set, and save its weights."""
 
+import math
 import time
 from collections.abc import Iterable
 from dataclasses import asdict, fields
@@ -9,12 +10,13 @@ from tqdm import tqdm
 
 from src.dataset import load_dataset
 from src.device import fingerprint, get_precision, prepare_device
+from src.errors import PipelineError
 from src.files import write_csv, write_json
 from src.model import Net, initialize, summary
 from src.params import Params
 from src.stage import run_stage
 from src.training import EpochRecord, fit
-from src.weights import save_model
+from src.weights import Description, save_model
 
 
 def main(params: Params, train: Path, validation: Path, model: Path, history: Path, metrics: Path) -> None:
@@ -36,6 +38,14 @@ def main(params: Params, train: Path, validation: Path, model: Path, history: Pa
     records: list[EpochRecord] = []
     start = time.perf_counter()
     for record in fit(net, training, validation_set, settings, device, precision, progress):
+        if not math.isfinite(record.train_loss + record.validation_loss):
+            raise PipelineError(
+                "training diverged",
+                found=f"a loss of {record.train_loss + record.validation_loss} in epoch {record.epoch}",
+                expected="finite losses",
+                where="params.yaml: train.learning_rate",
+                run=f"dvc exp run -S train.learning_rate={settings.learning_rate / 10:g}",
+            )
         records.append(record)
         write_csv(history, [field.name for field in fields(record)], [list(asdict(row).values()) for row in records])
         print(describe(record, settings.epochs), flush=True)
@@ -46,12 +56,7 @@ def main(params: Params, train: Path, validation: Path, model: Path, history: Pa
     save_model(
         model,
         net,
-        {
-            "network": type(net).__name__,
-            "classes": training.classes,
-            "normalize": settings.normalize.model_dump(),
-            "fingerprint": facts,
-        },
+        Description(network="Net", classes=training.classes, normalize=settings.normalize, fingerprint=facts),
     )
     write_json(metrics, {"parameters": sum(weight.numel() for weight in net.parameters()), **asdict(records[-1])})
 

@@ -41,7 +41,7 @@ def checksums(files: dict[str, bytes]) -> dict[str, str]:
 
 
 def environment(**more: str) -> dict[str, str]:
-    """This environment with the virtual environment's commands first, no data source, and git and DVC kept from ~."""
+    """This environment, with the commands of .venv first, no data source, and no git settings of the user."""
     binaries = str(Path(sys.executable).parent)
     return {
         **{key: value for key, value in os.environ.items() if not key.startswith(("PIP_", "DVC_", "GIT_"))},
@@ -50,6 +50,8 @@ def environment(**more: str) -> dict[str, str]:
         "PIP_INDEX_URL": DEAD,
         "PIP_CONFIG_FILE": os.devnull,
         "DVC_NO_ANALYTICS": "1",
+        "GIT_CONFIG_GLOBAL": os.devnull,
+        "GIT_CONFIG_NOSYSTEM": "1",
         "GIT_AUTHOR_NAME": "test",
         "GIT_AUTHOR_EMAIL": "test@example.org",
         "GIT_COMMITTER_NAME": "test",

