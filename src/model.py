@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+IMAGE = (28, 28)  # pixels
 FINAL_MAP = 4  # pixels on a side of the last feature map of a 28 x 28 image
 
 

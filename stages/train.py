@@ -12,7 +12,7 @@ from src.dataset import load_dataset
 from src.device import fingerprint, get_precision, prepare_device
 from src.errors import PipelineError
 from src.files import write_csv, write_json
-from src.model import Net, initialize, summary
+from src.model import IMAGE, Net, initialize, summary
 from src.params import Params
 from src.stage import run_stage
 from src.training import EpochRecord, fit
@@ -24,6 +24,14 @@ def main(params: Params, train: Path, validation: Path, model: Path, history: Pa
     device = prepare_device(settings)
     precision = get_precision(settings.precision, device)
     training, validation_set = load_dataset(train), load_dataset(validation)
+    if training.images.shape[1:] != IMAGE:
+        raise PipelineError(
+            "the images do not fit the network",
+            found=" x ".join(str(side) for side in training.images.shape[1:]),
+            expected=" x ".join(str(side) for side in IMAGE),
+            where=train,
+            run="dvc repro --force --single-item prepare   # with images of that size",
+        )
     net = Net(len(training.classes))
     initialize(net, settings.initialization, settings.seed)
     print(summary(net, (1, *training.images.shape[1:])))
