@@ -1,6 +1,6 @@
 # Every command builds .venv from the hash-locked requirements.txt when it is missing or older than the lock.
 .DEFAULT_GOAL := help
-.PHONY: help repro test lint lock
+.PHONY: help repro test lint bench bench-quick lock
 .DELETE_ON_ERROR:
 
 PYTHON ?= python3
@@ -20,6 +20,14 @@ lint: .venv/ready ## Check style and types
 	ruff check .
 	ruff format --check .
 	mypy
+
+bench: .venv/ready ## Time the recipes against the notebook's way: 40 minutes
+	dvc repro prepare
+	python -m benchmarks.bench
+
+bench-quick: .venv/ready ## The same in two minutes, nothing written
+	dvc repro prepare
+	python -m benchmarks.bench --quick
 
 lock: .venv/ready ## Write requirements.txt anew from requirements.in
 	pip install --quiet uv

@@ -1,4 +1,4 @@
-"""The network of the notebook, exactly, and its summary."""
+"""The network of the notebook, exactly, two small ones beside it, and their summary."""
 
 import math
 
@@ -37,6 +37,35 @@ class Net(nn.Module):
         return F.log_softmax(self.fc2(x), dim=1)
 
 
+class Dash(nn.Sequential):
+    """Three convolutions of which two stride, batch-normalised: 29,434 parameters, an epoch in seconds.
+
+    Normalised float images [n, 1, 28, 28] to log-probabilities [n, classes].
+    """
+
+    def __init__(self, classes: int = 10) -> None:
+        super().__init__(
+            *convolution(1, 16, 5, stride=2),
+            *convolution(16, 32, 3, stride=2),
+            *convolution(32, 64, 3),
+            nn.Flatten(),
+            nn.Linear(64 * 3**2, classes),
+            nn.LogSoftmax(dim=1),
+        )
+
+
+def convolution(inputs: int, outputs: int, side: int, stride: int = 1, padding: int = 0) -> list[nn.Module]:
+    """A convolution without bias, which the batch normalisation after it has, and relu."""
+    return [
+        nn.Conv2d(inputs, outputs, side, stride, padding, bias=False),
+        nn.BatchNorm2d(outputs),
+        nn.ReLU(),
+    ]
+
+
+NETWORKS = {"net": Net, "dash": Dash}
+
+
 def initialize(net: nn.Module, scheme: str, seed: int) -> None:
     """Draw the first weights from `seed`: "pytorch" as its layers do by default, "kaiming" normal with zero biases.
 
@@ -48,7 +77,8 @@ def initialize(net: nn.Module, scheme: str, seed: int) -> None:
             layer.reset_parameters()
             if scheme == "kaiming":
                 nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
-                nn.init.zeros_(layer.bias)  # type: ignore[arg-type]  # every layer here has one
+                if layer.bias is not None:
+                    nn.init.zeros_(layer.bias)
 
 
 def summary(net: nn.Module, input_shape: tuple[int, ...]) -> str:

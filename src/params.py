@@ -46,10 +46,19 @@ class Augmentation(Section):
     shift: float = Field(ge=0, lt=14)
     interpolation: Literal["nearest", "bilinear"]
 
+    @property
+    def none(self) -> bool:
+        """Whether every image stays as it is."""
+        return not (self.center_crop or self.rotation or self.scale or self.shear or self.shift)
+
+
+class Model(Section):
+    name: Literal["net", "dash"]
+
 
 class Train(Section):
     seed: Seed
-    epochs: int = Field(ge=1, le=10_000)
+    epochs: float = Field(gt=0, le=10_000)
     batch_size: int = Field(ge=1, le=65_536)
     optimizer: Literal["sgd", "adamw", "muon"]
     learning_rate: float = Field(gt=0, le=10)
@@ -88,9 +97,16 @@ class Plot(Section):
 class Params(Section):
     prepare: Prepare
     inspect: Inspect
+    model: Model
     train: Train
     evaluate: Evaluate
     plot: Plot
+
+    @model_validator(mode="after")
+    def _no_contradiction(self) -> Self:
+        if self.model.name == "dash" and self.train.low_resolution > 0:
+            raise ValueError("model `dash` reads 28 x 28 pixels only: train.low_resolution must be 0")
+        return self
 
 
 class _Loader(yaml.SafeLoader):  # type: ignore[misc]  # yaml carries no types
@@ -164,6 +180,8 @@ def _duplicates(node: yaml.Node | None, path: tuple[str, ...], lines: dict[tuple
 def _describe(item: Any, lines: dict[tuple[str, ...], int]) -> str:
     """One mistake as `line N: key: what is wrong`."""
     path = tuple(str(part) for part in item["loc"])
+    if item["type"] == "value_error" and not path:
+        return str(item["ctx"]["error"])
     if not path:
         return f"found {type(item['input']).__name__}, expected: the sections {', '.join(Params.model_fields)}"
     name, shown = ".".join(path), repr(item["input"])[:60]

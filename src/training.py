@@ -12,8 +12,8 @@ from torch.optim import Optimizer
 
 from src.augment import apply_mnist_image_transformations, draw_transforms
 from src.dataset import Dataset
-from src.evaluation import get_correct_prediction_count, test, to_device
-from src.optim import build_optimizers, rate_factor, set_rate
+from src.evaluation import get_correct_prediction_count, to_device
+from src.optim import build_optimizers, count_steps, rate_factor, set_rate
 from src.params import Train
 
 LOW_RESOLUTION = 5 / 7  # of each side: 20 of 28 pixels, a third of the multiplications
@@ -23,36 +23,33 @@ Progress = Callable[[Iterable, int, int], Iterable]  # (batches, their number, e
 
 @dataclass(frozen=True)
 class EpochRecord:
-    """One row of the history: losses are means over images, accuracies from 0 to 1, the rate a mean over steps."""
+    """Loss and accuracy (0 to 1) are means over images, as they were when seen; the rate is a mean over steps."""
 
     epoch: int
     learning_rate: float
     train_loss: float
     train_accuracy: float
-    validation_loss: float
-    validation_accuracy: float
 
 
 def fit(
     net: nn.Module,
     training: Dataset,
-    validation: Dataset,
     settings: Train,
     device: torch.device,
     precision: torch.dtype,
     progress: Progress,
 ) -> Iterator[EpochRecord]:
-    """Train `net` in place and yield a record after each epoch, with the training set measured as it was seen."""
+    """Train `net` in place and yield a record after each epoch, of which the last may be a part."""
     images, labels = to_device(training, device)
     net.to(device).to(memory_format=torch.channels_last)  # a fifth faster than the default layout on CPU
-    optimizers = build_optimizers(net, settings)
+    optimizers = build_optimizers(net, settings, precision)
     steps = math.ceil(len(training) / settings.batch_size)
-    for epoch in range(1, settings.epochs + 1):
-        factors = [rate_factor(step, steps, settings) for step in range((epoch - 1) * steps, epoch * steps)]
-        batches = progress(training_batches(images, labels, settings, epoch), steps, epoch)
+    total = count_steps(steps, settings)
+    for epoch, start in enumerate(range(0, total, steps), start=1):
+        factors = [rate_factor(step, steps, settings) for step in range(start, min(start + steps, total))]
+        batches = progress(training_batches(images, labels, settings, epoch), len(factors), epoch)
         loss, accuracy = train(net, batches, optimizers, factors, precision)
-        rate = settings.learning_rate * sum(factors) / steps
-        yield EpochRecord(epoch, rate, loss, accuracy, *test(net, validation, settings.normalize, device))
+        yield EpochRecord(epoch, settings.learning_rate * sum(factors) / len(factors), loss, accuracy)
 
 
 def training_batches(images: Tensor, labels: Tensor, settings: Train, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
@@ -62,15 +59,15 @@ def training_batches(images: Tensor, labels: Tensor, settings: Train, epoch: int
     order = torch.randperm(count, generator=generator).to(images.device)
     transforms = draw_transforms(count, settings.augmentation, generator).to(images.device)
     steps = math.ceil(count / settings.batch_size)
-    for step, chosen in enumerate(order.split(settings.batch_size), start=(epoch - 1) * steps):
-        low = step < settings.low_resolution * steps * settings.epochs
+    total = count_steps(steps, settings)
+    for step, chosen in zip(range((epoch - 1) * steps, total), order.split(settings.batch_size), strict=False):
+        low = step < settings.low_resolution * total
         size = (round(height * LOW_RESOLUTION), round(width * LOW_RESOLUTION)) if low else (height, width)
-        yield (
-            apply_mnist_image_transformations(
-                images[chosen], settings.normalize, transforms[chosen], settings.augmentation.interpolation, size
-            ),
-            labels[chosen],
+        moved = None if settings.augmentation.none and not low else transforms[chosen]
+        pixels = apply_mnist_image_transformations(
+            images[chosen], settings.normalize, moved, settings.augmentation.interpolation, size
         )
+        yield pixels, labels[chosen]
 
 
 def train(

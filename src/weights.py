@@ -15,7 +15,7 @@ from src.params import Normalize, Section
 class Description(Section):
     """What is needed to use the weights, and what they were computed with."""
 
-    network: Literal["Net"]
+    network: Literal["net", "dash"]
     classes: tuple[str, ...]
     normalize: Normalize
     fingerprint: dict[str, str | int]

@@ -10,7 +10,7 @@ from src.device import prepare_device
 from src.errors import PipelineError
 from src.evaluation import predict
 from src.files import write_csv, write_json
-from src.model import Net
+from src.model import NETWORKS
 from src.params import Params
 from src.scores import confusion_matrix, expected_calibration_error, wilson_interval
 from src.stage import run_stage
@@ -37,7 +37,7 @@ def main(params: Params, model: Path, test: Path, metrics: Path, predictions: Pa
             where=test,
             run="dvc repro --force --single-item prepare   # with such images",
         )
-    net = Net(len(classes))
+    net = NETWORKS[description.network](len(classes))
     load_weights(model, net)
     log_probabilities = predict(net.to(device), test_set, description.normalize, device)
 

@@ -3,19 +3,21 @@
 import math
 import time
 from collections.abc import Iterable
-from dataclasses import asdict, fields
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from tqdm import tqdm
 
 from src.dataset import load_dataset
 from src.device import fingerprint, get_precision, prepare_device
 from src.errors import PipelineError
+from src.evaluation import test
 from src.files import write_csv, write_json
-from src.model import IMAGE, Net, initialize, summary
+from src.model import IMAGE, NETWORKS, initialize, summary
 from src.params import Params
 from src.stage import run_stage
-from src.training import EpochRecord, fit
+from src.training import fit
 from src.weights import Description, save_model
 
 
@@ -32,48 +34,49 @@ def main(params: Params, train: Path, validation: Path, model: Path, history: Pa
             where=train,
             run="dvc repro --force --single-item prepare   # with images of that size",
         )
-    net = Net(len(training.classes))
+    net = NETWORKS[params.model.name](len(training.classes))
     initialize(net, settings.initialization, settings.seed)
     print(summary(net, (1, *training.images.shape[1:])))
     facts = fingerprint(device, precision)
     print(", ".join(f"{key} {value}" for key, value in facts.items()), flush=True)
 
     def progress(batches: Iterable, count: int, epoch: int) -> Iterable:
-        label = f"epoch {epoch}/{settings.epochs}"
+        label = f"epoch {epoch}/{math.ceil(settings.epochs)}"
         bar: Iterable = tqdm(batches, label, count, unit="batch", leave=False, disable=None)
         return bar
 
-    records: list[EpochRecord] = []
-    start = time.perf_counter()
-    for record in fit(net, training, validation_set, settings, device, precision, progress):
-        if not math.isfinite(record.train_loss + record.validation_loss):
+    rows: list[dict[str, Any]] = []
+    seconds, start = 0.0, time.perf_counter()
+    for record in fit(net, training, settings, device, precision, progress):
+        seconds += time.perf_counter() - start
+        loss, accuracy = test(net, validation_set, settings.normalize, device)
+        if not math.isfinite(record.train_loss + loss):
             raise PipelineError(
                 "training diverged",
-                found=f"a loss of {record.train_loss + record.validation_loss} in epoch {record.epoch}",
+                found=f"a loss of {record.train_loss + loss} in epoch {record.epoch}",
                 expected="finite losses",
                 where="params.yaml: train.learning_rate",
                 run=f"dvc exp run -S train.learning_rate={settings.learning_rate / 10:g}",
             )
-        records.append(record)
-        write_csv(history, [field.name for field in fields(record)], [list(asdict(row).values()) for row in records])
-        print(describe(record, settings.epochs), flush=True)
-    seconds = time.perf_counter() - start
+        rows.append({**asdict(record), "validation_loss": loss, "validation_accuracy": accuracy})
+        write_csv(history, list(rows[0]), [list(row.values()) for row in rows])
+        print(describe(rows[-1], math.ceil(settings.epochs)), flush=True)
+        start = time.perf_counter()
 
-    images = len(training) * settings.epochs
-    print(f"{images:,} images in {seconds:.1f} s, {images / seconds:,.0f} a second, validation included")
-    save_model(
-        model,
-        net,
-        Description(network="Net", classes=training.classes, normalize=settings.normalize, fingerprint=facts),
+    images = round(len(training) * settings.epochs)
+    print(f"{images:,} images in {seconds:.1f} s, {images / seconds:,.0f} a second, validation excluded")
+    description = Description(
+        network=params.model.name, classes=training.classes, normalize=settings.normalize, fingerprint=facts
     )
-    write_json(metrics, {"parameters": sum(weight.numel() for weight in net.parameters()), **asdict(records[-1])})
+    save_model(model, net, description)
+    write_json(metrics, {"parameters": sum(weight.numel() for weight in net.parameters()), **rows[-1]})
 
 
-def describe(record: EpochRecord, epochs: int) -> str:
+def describe(row: dict[str, Any], epochs: int) -> str:
     return (
-        f"epoch {record.epoch}/{epochs}  learning rate {record.learning_rate:.4g}"
-        f"  train loss {record.train_loss:.4f} accuracy {record.train_accuracy:.4f}"
-        f"  validation loss {record.validation_loss:.4f} accuracy {record.validation_accuracy:.4f}"
+        f"epoch {row['epoch']}/{epochs}  learning rate {row['learning_rate']:.4g}"
+        f"  train loss {row['train_loss']:.4f} accuracy {row['train_accuracy']:.4f}"
+        f"  validation loss {row['validation_loss']:.4f} accuracy {row['validation_accuracy']:.4f}"
     )
 
 

@@ -1,0 +1,180 @@
+"""Time the recipes against the notebook's way, in one run, on real MNIST: a table, results.json and a picture.
+
+python -m benchmarks.bench            all recipes over their seeds, 40 minutes on 2 cores
+python -m benchmarks.bench --quick    one seed of each quick recipe, nothing written, 2 minutes
+"""
+
+import argparse
+import csv
+import json
+import resource
+import subprocess
+import sys
+import time
+from pathlib import Path
+from statistics import mean, stdev
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import yaml
+from tqdm import tqdm
+
+from benchmarks.notebook_way import seconds_per_epoch
+from benchmarks.picture import draw
+from src.dataset import Dataset, load_dataset
+from src.device import fingerprint, get_precision, prepare_device
+from src.evaluation import test
+from src.files import write_json
+from src.model import NETWORKS, initialize
+from src.params import Params
+from src.training import fit
+
+HERE = Path(__file__).parent
+SEEDS = {"dash": 10, "sprint": 10, "fast": 5, "default": 5, "best": 5}
+BATCHES = 60  # of the notebook's way, before the recipes and again after them
+
+
+def recipe_params(name: str) -> Params:
+    """params.yaml with the lines `--set-param=key=value` of a recipe, as `dvc exp run` takes them."""
+    values = yaml.safe_load(Path("params.yaml").read_text())
+    lines = [] if name == "default" else (HERE / f"recipes/{name}.txt").read_text().splitlines()
+    for line in lines:
+        key, value = line.removeprefix("--set-param=").split("=", 1)
+        section = values
+        *path, last = key.split(".")
+        for part in path:
+            section = section[part]
+        section[last] = yaml.safe_load(value)
+    return Params.model_validate(values)
+
+
+def whole_training_set() -> Dataset:
+    """All 60,000 images, as the notebook trains on them."""
+    parts = [load_dataset(Path(f"data/prepared/{name}.safetensors")) for name in ("train", "validation")]
+    images, labels = (np.concatenate([getattr(part, key) for part in parts]) for key in ("images", "labels"))
+    return Dataset(images, labels, parts[0].classes)
+
+
+def measure(recipe: str, seed: int) -> dict[str, Any]:
+    """One training in this process: from images in memory to final weights, then one look at the test set."""
+    params = recipe_params(recipe)
+    settings = params.train.model_copy(update={"seed": seed})
+    device = prepare_device(settings)
+    precision = get_precision(settings.precision, device)
+    training = whole_training_set()
+    start = time.perf_counter()
+    net = NETWORKS[params.model.name](len(training.classes))
+    initialize(net, settings.initialization, seed)
+    for _ in fit(net, training, settings, device, precision, lambda batches, *_: batches):
+        pass
+    seconds = time.perf_counter() - start
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1 if sys.platform == "darwin" else 1 / 1024)
+    _, accuracy = test(net, load_dataset(Path("data/prepared/test.safetensors")), settings.normalize, device)
+    return {
+        "accuracy": accuracy,
+        "seconds": seconds,
+        "images": len(training) * settings.epochs,
+        "peak_memory_mb": peak / 2**20,
+        "parameters": sum(weight.numel() for weight in net.parameters()),
+        "machine": fingerprint(device, precision),
+    }
+
+
+def in_own_process(*arguments: object) -> dict[str, Any]:
+    """Run this module for one measurement, so that each has a fresh heap, and its own peak of memory."""
+    command = [sys.executable, "-m", "benchmarks.bench", *map(str, arguments)]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+    result: dict[str, Any] = json.loads(done.stdout)
+    return result
+
+
+def summarize(name: str, runs: list[dict[str, Any]], epoch: float) -> dict[str, Any]:
+    """One recipe's row of results.json, `epoch` being the seconds of the notebook's way."""
+    accuracy, seconds = [run["accuracy"] for run in runs], [run["seconds"] for run in runs]
+    return {
+        "name": name,
+        "parameters": runs[0]["parameters"],
+        "seeds": list(range(len(runs))),
+        "accuracy": accuracy,
+        "mean_accuracy": mean(accuracy),
+        "sd_accuracy": stdev(accuracy) if len(runs) > 1 else None,
+        "train_s": seconds,
+        "mean_train_s": mean(seconds),
+        "reference_epochs": mean(seconds) / epoch,
+        "images_per_s": runs[0]["images"] / mean(seconds),
+        "peak_memory_mb": max(run["peak_memory_mb"] for run in runs),
+        "machine": runs[0]["machine"],
+    }
+
+
+def table(results: dict[str, Any]) -> str:
+    """The results for a person, one line a recipe."""
+    rows = pd.DataFrame(results["recipes"])
+    shown = pd.DataFrame(
+        {
+            "recipe": rows["name"],
+            "parameters": rows["parameters"].map("{:,}".format),
+            "seeds": rows["seeds"].map(len),
+            "test accuracy": rows["mean_accuracy"].map("{:.4f}".format),
+            "sd": rows["sd_accuracy"].map("{:.4f}".format),
+            "seconds": rows["mean_train_s"].map("{:.2f}".format),
+            "epochs": rows["reference_epochs"].map("{:.3f}".format),
+            "images/s": rows["images_per_s"].map("{:,.0f}".format),
+            "peak MB": rows["peak_memory_mb"].map("{:,.0f}".format),
+        }
+    )
+    return f"""{shown.to_string(index=False)}
+
+Trained on {results["training_images"]:,} images. An epoch the notebook's way: {results["reference_epoch_s"]:.1f} s,
+{results["reference_images_per_s"]:,.0f} images/s; the default recipe: {results["throughput_ratio"]:.2f} times as many.
+`seconds` go from images in memory to final weights, `epochs` are the same in epochs of the notebook's way."""
+
+
+def run(seeds: dict[str, int], batches: int) -> dict[str, Any]:
+    """Measure everything; the notebook's way before and after the recipes, in case the machine changes its pace."""
+    jobs = [(name, seed) for name, count in seeds.items() for seed in range(count)]
+    before = in_own_process("--notebook", batches)["seconds"]
+    runs: dict[str, list[dict[str, Any]]] = {name: [] for name in seeds}
+    for name, seed in tqdm(jobs, "trainings", unit="run", disable=None):
+        runs[name].append(in_own_process("--recipe", name, "--seed", seed))
+        last = runs[name][-1]
+        tqdm.write(f"{name} seed {seed}: test accuracy {last['accuracy']:.4f} in {last['seconds']:.2f} s", sys.stderr)
+    epochs = [before, in_own_process("--notebook", batches)["seconds"]]
+    rows = [summarize(name, runs[name], mean(epochs)) for name in seeds]
+    per_second = len(whole_training_set()) / mean(epochs)
+    with (HERE / "notebook_curve.csv").open() as file:
+        curve = [float(row["validation_accuracy"]) for row in csv.DictReader(file)]
+    return {
+        "reference_epoch_s": mean(epochs),
+        "reference_epochs_s": epochs,
+        "reference_images_per_s": per_second,
+        "throughput_ratio": next(row["images_per_s"] for row in rows if row["name"] == "default") / per_second,
+        "training_images": len(whole_training_set()),
+        "notebook_curve": curve,
+        "recipes": rows,
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="two minutes, nothing written")
+    parser.add_argument("--recipe", choices=SEEDS, help="one training alone, as JSON")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--notebook", type=int, metavar="BATCHES", help="the notebook's way alone, as JSON")
+    options = parser.parse_args()
+    if options.notebook:
+        print(json.dumps({"seconds": seconds_per_epoch(whole_training_set(), options.notebook)}))
+    elif options.recipe:
+        print(json.dumps(measure(options.recipe, options.seed)))
+    elif options.quick:
+        print(table(run({"dash": 2, "sprint": 1, "fast": 1, "default": 1}, BATCHES // 3)))
+    else:
+        results = run(SEEDS, BATCHES)
+        write_json(HERE / "results.json", results)
+        draw(HERE / "accuracy.png", results)
+        print(table(results))
+
+
+if __name__ == "__main__":
+    main()
