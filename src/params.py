@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from src.errors import PipelineError
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
+Network = Literal["net", "dash", "tiny"]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 
 
@@ -53,7 +54,7 @@ class Augmentation(Section):
 
 
 class Model(Section):
-    name: Literal["net", "dash"]
+    name: Network
 
 
 class Train(Section):
@@ -104,8 +105,8 @@ class Params(Section):
 
     @model_validator(mode="after")
     def _no_contradiction(self) -> Self:
-        if self.model.name == "dash" and self.train.low_resolution > 0:
-            raise ValueError("model `dash` reads 28 x 28 pixels only: train.low_resolution must be 0")
+        if self.model.name != "net" and self.train.low_resolution > 0:
+            raise ValueError(f"model `{self.model.name}` reads 28 x 28 pixels only: train.low_resolution must be 0")
         return self
 
 

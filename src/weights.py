@@ -1,7 +1,6 @@
 """The model file: weights in safetensors (same weights, same bytes, no pickle) and what is needed to use them."""
 
 from pathlib import Path
-from typing import Literal
 
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
@@ -9,13 +8,13 @@ from torch import nn
 
 from src.errors import PipelineError
 from src.files import write_bytes
-from src.params import Normalize, Section
+from src.params import Network, Normalize, Section
 
 
 class Description(Section):
     """What is needed to use the weights, and what they were computed with."""
 
-    network: Literal["net", "dash"]
+    network: Network
     classes: tuple[str, ...]
     normalize: Normalize
     fingerprint: dict[str, str | int]

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from src.model import Net, initialize, summary
+from src.model import NETWORKS, Net, initialize, summary
 
 
 def test_shapes_and_parameters() -> None:
@@ -31,6 +31,15 @@ def test_function_is_the_notebooks() -> None:
 def test_low_resolution_repeats_the_last_map() -> None:
     """20 x 20 pixels pass through the same weights."""
     assert Net()(torch.randn(2, 1, 20, 20)).shape == (2, 10)
+
+
+@pytest.mark.parametrize(("name", "parameters"), [("net", 593_200), ("dash", 29_434), ("tiny", 4_634)])
+def test_every_network_gives_log_probabilities(name: str, parameters: int) -> None:
+    """Of as many classes as asked, with the parameters it claims for 10."""
+    assert sum(weight.numel() for weight in NETWORKS[name]().parameters()) == parameters
+    output = NETWORKS[name](7)(torch.randn(4, 1, 28, 28))
+    assert output.shape == (4, 7)
+    assert torch.allclose(output.exp().sum(dim=1), torch.ones(4))
 
 
 def test_summary_has_the_notebooks_numbers() -> None:
