@@ -52,7 +52,7 @@ def test_missing_or_foreign_model(tiny: Path, stage: Stage) -> None:
     stage("train", check=True)
     whole, weights = (tiny / MODEL).read_bytes(), load_file(tiny / MODEL)
     values = {
-        "network": "Net",
+        "network": "net",
         "classes": list("0123456789"),
         "normalize": {"mean": 0.1, "std": 0.3},
         "fingerprint": {},

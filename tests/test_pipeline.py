@@ -50,7 +50,8 @@ def test_the_figures_agree_with_each_other(project: Path) -> None:
         assert accuracy == pytest.approx(right[table["actual"] == int(label)].mean(), abs=1e-6)
     history = pd.read_csv(project / "metrics/history.csv")
     trained = json.loads((project / "metrics/train.json").read_text())
-    assert list(history["epoch"]) == [1, 2]
+    params = yaml.safe_load((project / "params.yaml").read_text())
+    assert list(history["epoch"]) == list(range(1, params["train"]["epochs"] + 1))
     assert trained["validation_accuracy"] == history["validation_accuracy"].iloc[-1]
     assert trained["parameters"] == 593_200
 
