@@ -24,6 +24,11 @@ class Transforms:
     def __getitem__(self, index: Tensor | slice) -> "Transforms":
         return Transforms(self.cropped[index], self.matrix[index])
 
+    @property
+    def only_shift(self) -> bool:
+        """Whether no image is turned, scaled or sheared."""
+        return bool((self.matrix[..., :2] == torch.eye(2, device=self.matrix.device)).all())
+
     def to(self, device: torch.device) -> "Transforms":
         return Transforms(self.cropped.to(device), self.matrix.to(device))
 
@@ -59,10 +64,24 @@ def transform(images: Tensor, transforms: Transforms, interpolation: str, size: 
     height, width = images.shape[-2:]
     if transforms.cropped.any():
         images = torch.where(transforms.cropped[:, None, None, None], enlarge_center(images), images)
+    if interpolation == "nearest" and size == (height, width) and transforms.only_shift:
+        return shift_pixels(images, transforms.matrix[..., 2].round().long())
     pixels = images.new_tensor([width / 2, height / 2])  # in one unit of grid_sample, which goes from -1 to 1
     matrix = torch.cat([transforms.matrix[..., :2] * pixels, transforms.matrix[..., 2:]], dim=2) / pixels[:, None]
     grid = F.affine_grid(matrix, [len(images), 1, *size], align_corners=False)
     return F.grid_sample(images, grid, mode=interpolation, align_corners=False)
+
+
+def shift_pixels(images: Tensor, offset: Tensor) -> Tensor:
+    """Float images [n, 1, height, width], each seen `offset` int64 [n, 2] pixels to the right and below.
+
+    What sampling at the nearest pixel gives, from windows on the images with a margin instead of a grid of points.
+    """
+    height, width = images.shape[-2:]
+    margin = int(offset.abs().max())
+    windows = F.pad(images, [margin] * 4).unfold(2, height, 1).unfold(3, width, 1)
+    x, y = (offset + margin).T
+    return windows[torch.arange(len(images), device=images.device), :, y, x]
 
 
 def enlarge_center(images: Tensor) -> Tensor:

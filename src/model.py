@@ -1,6 +1,7 @@
 """The network of the notebook, exactly, two small ones beside it, and their summary."""
 
 import math
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -13,7 +14,8 @@ FINAL_MAP = 4  # pixels on a side of the last feature map of a 28 x 28 image
 class Net(nn.Module):
     """Four convolutions without padding, two max-pools, two linear layers: 593,200 parameters for 10 classes.
 
-    Source: the notebook exercise "modularise an MNIST classifier".
+    Source: the notebook exercise "modularise an MNIST classifier". Its five `norm`s do nothing, hold nothing and are
+    only the places that `add_batch_norm` uses in training.
     """
 
     def __init__(self, classes: int = 10) -> None:
@@ -24,28 +26,60 @@ class Net(nn.Module):
         self.conv4 = nn.Conv2d(128, 256, kernel_size=3)
         self.fc1 = nn.Linear(256 * FINAL_MAP**2, 50)
         self.fc2 = nn.Linear(50, classes)
+        self.norm1, self.norm2, self.norm3, self.norm4, self.norm5 = (nn.Identity() for _ in range(5))
 
     def forward(self, x: Tensor) -> Tensor:
         """Normalised float images [n, 1, 28, 28], or [n, 1, 20, 20] in training, to log-probabilities [n, classes]."""
-        x = F.relu(self.conv1(x))
-        x = F.relu(F.max_pool2d(self.conv2(x), 2))
-        x = F.relu(self.conv3(x))
-        x = F.relu(F.max_pool2d(self.conv4(x), 2))
+        x = F.relu(self.norm1(self.conv1(x)))
+        x = F.relu(self.norm2(F.max_pool2d(self.conv2(x), 2)))
+        x = F.relu(self.norm3(self.conv3(x)))
+        x = F.relu(self.norm4(F.max_pool2d(self.conv4(x), 2)))
         if x.shape[-1] != FINAL_MAP:  # 20 x 20 pixels end as 2 x 2: each value is repeated
             x = F.interpolate(x, size=FINAL_MAP)
-        x = F.relu(self.fc1(x.flatten(1)))
+        x = F.relu(self.norm5(self.fc1(x.flatten(1))))
         return F.log_softmax(self.fc2(x), dim=1)
 
 
-class Dash(nn.Sequential):
-    """Three convolutions of which two stride, batch-normalised: 29,434 parameters, an epoch in seconds.
+def add_batch_norm(net: nn.Module) -> None:
+    """Let `net` train with batch normalisation after all its layers but the last.
 
+    The scale stays 1: a positive factor passes through max-pool and relu, so the norm may stand behind the pool, on a
+    quarter of the values, and the next layer learns the scale anyway. Source: Ioffe and Szegedy, 2015.
+    """
+    for number, layer in enumerate(_normalized_layers(net), start=1):
+        kind = nn.BatchNorm1d if isinstance(layer, nn.Linear) else nn.BatchNorm2d
+        norm = kind(len(layer.weight)).to(layer.weight.device)
+        norm.weight.requires_grad = False
+        setattr(net, f"norm{number}", norm)
+
+
+@torch.no_grad()
+def fold_batch_norm(net: nn.Module) -> None:
+    """Multiply the norms of `add_batch_norm` into the layers before them: the same function, and `Net` as it was."""
+    for number, layer in enumerate(_normalized_layers(net), start=1):
+        norm = getattr(net, f"norm{number}")
+        scale = (norm.running_var + norm.eps).rsqrt()
+        layer.weight.mul_(scale.view(-1, *[1] * (layer.weight.ndim - 1)))
+        layer.bias.copy_((layer.bias - norm.running_mean) * scale + norm.bias)
+        setattr(net, f"norm{number}", nn.Identity())
+
+
+def _normalized_layers(net: Any) -> list[Any]:
+    return [net.conv1, net.conv2, net.conv3, net.conv4, net.fc1]
+
+
+class Dash(nn.Sequential):
+    """Three convolutions of which two stride, batch-normalised: 29,290 parameters, an epoch in seconds.
+
+    The two outermost pixels on each side are left out: 12 % of the digits reach there, yet nothing is lost, and a tenth
+    of the time is saved.
     Normalised float images [n, 1, 28, 28] to log-probabilities [n, classes].
     """
 
     def __init__(self, classes: int = 10) -> None:
         super().__init__(
-            *convolution(1, 16, 5, stride=2),
+            nn.ZeroPad2d(-2),
+            *convolution(1, 16, 4, stride=2),
             *convolution(16, 32, 3, stride=2),
             *convolution(32, 64, 3),
             nn.Flatten(),
@@ -55,7 +89,7 @@ class Dash(nn.Sequential):
 
 
 class Tiny(nn.Sequential):
-    """Depthwise-separable convolutions at 28, 14 and 7 pixels, and an average: 4,634 parameters.
+    """Depthwise-separable convolutions at 28, 14 and 7 pixels, and an average: 5,646 parameters.
 
     Normalised float images [n, 1, 28, 28] to log-probabilities [n, classes].
     """
@@ -68,11 +102,12 @@ class Tiny(nn.Sequential):
             Separable(16, 24),
             Separable(24, 24),
             nn.MaxPool2d(2),
-            Separable(24, 32),
-            Separable(32, 32),
+            Separable(24, 30),
+            Separable(30, 30),
+            Separable(30, 30),
             nn.AvgPool2d(7),
             nn.Flatten(),
-            nn.Linear(32, classes),
+            nn.Linear(30, classes),
             nn.LogSoftmax(dim=1),
         )
 

@@ -48,11 +48,12 @@ def orthogonalize(matrix: Tensor, precision: torch.dtype = torch.float32, steps:
     x: Tensor = matrix if wide else matrix.T
     x = (x / (x.norm() + 1e-7)).to(precision)
     square = (x @ x.T).float()
-    product = identity = torch.eye(len(square), device=square.device)
-    for _ in range(steps):
+    identity = torch.eye(len(square), device=square.device)
+    product = polynomial = a * identity + b * square + c * square @ square
+    for _ in range(steps - 1):
+        square = polynomial @ square @ polynomial
         polynomial = a * identity + b * square + c * square @ square
         product = polynomial @ product
-        square = polynomial @ square @ polynomial
     x = (product.to(precision) @ x).float()
     return x if wide else x.T
 

@@ -70,6 +70,8 @@ class Train(Section):
     step_epochs: int = Field(ge=1)
     step_factor: float = Field(gt=0, le=1)
     initialization: Literal["pytorch", "kaiming"]
+    batch_norm: bool
+    label_smoothing: float = Field(ge=0, lt=1)
     low_resolution: Fraction
     augmentation: Augmentation
     normalize: Normalize
@@ -105,8 +107,11 @@ class Params(Section):
 
     @model_validator(mode="after")
     def _no_contradiction(self) -> Self:
-        if self.model.name != "net" and self.train.low_resolution > 0:
-            raise ValueError(f"model `{self.model.name}` reads 28 x 28 pixels only: train.low_resolution must be 0")
+        if self.model.name != "net" and (self.train.low_resolution > 0 or self.train.batch_norm):
+            raise ValueError(
+                f"model `{self.model.name}` reads 28 x 28 pixels only and has a normalisation of its own: "
+                "train.low_resolution must be 0 and train.batch_norm false"
+            )
         return self
 
 

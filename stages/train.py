@@ -9,13 +9,13 @@ from typing import Any
 
 from tqdm import tqdm
 
-from src.dataset import load_dataset
+from src.dataset import Dataset, load_dataset
 from src.device import fingerprint, get_precision, prepare_device
 from src.errors import PipelineError
 from src.evaluation import test
 from src.files import write_csv, write_json
 from src.model import IMAGE, NETWORKS, initialize, summary
-from src.params import Params
+from src.params import Params, Train
 from src.stage import run_stage
 from src.training import fit
 from src.weights import Description, save_model
@@ -26,14 +26,7 @@ def main(params: Params, train: Path, validation: Path, model: Path, history: Pa
     device = prepare_device(settings)
     precision = get_precision(settings.precision, device)
     training, validation_set = load_dataset(train), load_dataset(validation)
-    if training.images.shape[1:] != IMAGE:
-        raise PipelineError(
-            "the images do not fit the network",
-            found=" x ".join(str(side) for side in training.images.shape[1:]),
-            expected=" x ".join(str(side) for side in IMAGE),
-            where=train,
-            run="dvc repro --force --single-item prepare   # with images of that size",
-        )
+    check_images(training, settings, train)
     net = NETWORKS[params.model.name](len(training.classes))
     initialize(net, settings.initialization, settings.seed)
     print(summary(net, (1, *training.images.shape[1:])))
@@ -70,6 +63,27 @@ def main(params: Params, train: Path, validation: Path, model: Path, history: Pa
     )
     save_model(model, net, description)
     write_json(metrics, {"parameters": sum(weight.numel() for weight in net.parameters()), **rows[-1]})
+
+
+def check_images(training: Dataset, settings: Train, path: Path) -> None:
+    """Raises PipelineError where the network or the batches do not suit the images."""
+    count, size = len(training), settings.batch_size
+    if training.images.shape[1:] != IMAGE:
+        raise PipelineError(
+            "the images do not fit the network",
+            found=" x ".join(str(side) for side in training.images.shape[1:]),
+            expected=" x ".join(str(side) for side in IMAGE),
+            where=path,
+            run="dvc repro --force --single-item prepare   # with images of that size",
+        )
+    if settings.batch_norm and 1 in (size, count % size):
+        raise PipelineError(
+            "a batch of one image cannot be normalised",
+            found=f"{count:,} images in batches of {size}: one in the last",
+            expected="two images or more in every batch",
+            where="params.yaml: train.batch_size and train.batch_norm",
+            run=f"dvc exp run -S train.batch_size={size + 1}",
+        )
 
 
 def describe(row: dict[str, Any], epochs: int) -> str:

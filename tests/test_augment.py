@@ -61,6 +61,18 @@ def test_rotation_is_the_notebooks(images: Tensor) -> None:
     assert ((ours - theirs).abs() < 1e-6).float().mean() > 0.99
 
 
+def test_whole_pixels_are_torchvisions(images: Tensor) -> None:
+    """A shift alone, to the nearest pixel: exactly torchvision's `affine`, up to 3 pixels each way."""
+    x, y = (torch.randint(-3, 4, (24,), generator=torch.Generator().manual_seed(seed)).float() for seed in (1, 2))
+    still = torch.zeros(24)
+    transforms = plain(inverse_affine(still, still, still + 1, x + 0.2, y - 0.2))
+    assert transforms.only_shift
+    ours = transform(images, transforms, "nearest", (28, 28))
+    moves = [[int(x[i]), int(y[i])] for i in range(24)]
+    theirs = [oracle.affine(image, 0.0, moves[i], 1.0, [0.0, 0.0], MODES["nearest"]) for i, image in enumerate(images)]
+    assert torch.equal(ours, torch.stack(theirs))
+
+
 def test_enlarged_center_is_crop_and_resize(images: Tensor) -> None:
     """CenterCrop(22), then Resize(28)."""
     theirs = oracle.resize(oracle.center_crop(images, [22, 22]), [28, 28], antialias=False)

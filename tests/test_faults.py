@@ -132,8 +132,17 @@ def test_diverging_training(tiny: Path, stage: Stage) -> None:
     stage("prepare", check=True)
     set_param(tiny, "train.optimizer", "sgd")
     set_param(tiny, "train.learning_rate", 10)
+    set_param(tiny, "train.batch_norm", value=False)
     assert is_block(stage("train"), "training diverged", "train.learning_rate=1")
     assert not (tiny / MODEL).exists()
+
+
+def test_a_batch_of_one_image(tiny: Path, stage: Stage) -> None:
+    """280 images in batches of 31 leave one, which has no spread to normalise by."""
+    stage("prepare", check=True)
+    set_param(tiny, "train.batch_size", 31)
+    assert is_block(stage("train"), "280 images in batches of 31", "train.batch_size=32")
+    assert not (tiny / "metrics").exists()
 
 
 @pytest.fixture

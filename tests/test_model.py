@@ -2,16 +2,17 @@
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import nn
 
-from src.model import NETWORKS, Net, initialize, summary
+from src.model import NETWORKS, Net, add_batch_norm, fold_batch_norm, initialize, summary
 
 
 def test_shapes_and_parameters() -> None:
     """593,200 parameters, and log-probabilities that sum to 1."""
     net = Net()
     counts = [sum(weight.numel() for weight in layer.parameters()) for layer in net.children()]
-    assert counts == [320, 18_496, 73_856, 295_168, 204_850, 510]
+    assert counts == [320, 18_496, 73_856, 295_168, 204_850, 510, 0, 0, 0, 0, 0]
     output = net(torch.randn(3, 1, 28, 28))
     assert output.shape == (3, 10)
     assert torch.allclose(output.exp().sum(dim=1), torch.ones(3))
@@ -33,7 +34,28 @@ def test_low_resolution_repeats_the_last_map() -> None:
     assert Net()(torch.randn(2, 1, 20, 20)).shape == (2, 10)
 
 
-@pytest.mark.parametrize(("name", "parameters"), [("net", 593_200), ("dash", 29_434), ("tiny", 4_634)])
+@pytest.mark.parametrize("side", [28, 20])
+def test_folding_the_norms_keeps_the_function(side: int) -> None:
+    """After ten steps with batch normalisation: the same log-probabilities, from the tensors of `Net` and no others."""
+    net, images = Net(), torch.randn(32, 1, side, side)
+    add_batch_norm(net)
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.01)
+    for _ in range(10):
+        optimizer.zero_grad()
+        F.nll_loss(net(images), torch.arange(32) % 10).backward()
+        optimizer.step()
+    net.eval()
+    normalized = net(images)
+    assert all(norm.weight.eq(1).all() for norm in (net.norm1, net.norm5))  # a negative one would not pass max-pool
+    fold_batch_norm(net)
+    assert torch.allclose(net(images), normalized, atol=1e-4)
+    assert net.state_dict().keys() == Net().state_dict().keys()
+    plain = Net()
+    plain.load_state_dict(net.state_dict())
+    assert torch.equal(plain(images), net(images))
+
+
+@pytest.mark.parametrize(("name", "parameters"), [("net", 593_200), ("dash", 29_290), ("tiny", 5_646)])
 def test_every_network_gives_log_probabilities(name: str, parameters: int) -> None:
     """Of as many classes as asked, with the parameters it claims for 10."""
     assert sum(weight.numel() for weight in NETWORKS[name]().parameters()) == parameters

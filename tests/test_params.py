@@ -15,8 +15,9 @@ MISTAKES = [
     ("  epochs: 3", "  epochs: 2\n  epochs: 3", "train.epochs: stands twice, first on line"),
     ("  epochs: 3", "  epochs: two", "train.epochs: found 'two', expected: a valid number"),
     ("  epochs: 3", "  epochs: true", "train.epochs: found True, expected: a valid number"),
-    ("  batch_size: 64", "  batch_size: 2.5", "train.batch_size: found 2.5, expected: a valid integer"),
+    ("  batch_size: 128", "  batch_size: 2.5", "train.batch_size: found 2.5, expected: a valid integer"),
     ("  name: net", "  name: dash", "model `dash` reads 28 x 28 pixels only"),
+    ("  low_resolution: 0.8", "  low_resolution: 0\n  batch_norm: 1", "train.batch_norm: "),
     ("  epochs: 3", "  epochs: 0200", "train.epochs: found '0200', expected: a valid number"),
     ("  epochs: 3", "  epochs: 1:30", "train.epochs: found '1:30', expected: a valid number"),
     ("  epochs: 3", "  epochs: 3\n  <<: {epochs: 4}", "train.<<: unknown key"),
@@ -25,10 +26,10 @@ MISTAKES = [
     ("  epochs: 3", "  epochs: &a 2", "anchor or alias a"),
     ("  epochs: 3", "", "train.epochs: missing"),
     ("  epochs: 3", "  epochs: [2", "not YAML"),
-    ("rate: 0.02", "rate: -0.02", "train.learning_rate: found -0.02, expected: greater than 0"),
-    ("rate: 0.02", "rate: .nan", "train.learning_rate: found nan, expected: a finite number"),
-    ("rate: 0.02", "rate: .inf", "train.learning_rate: found inf"),
-    ("rate: 0.02", "rate: '0.02'", "train.learning_rate: found '0.02', expected: a valid number"),
+    ("rate: 0.04", "rate: -0.02", "train.learning_rate: found -0.02, expected: greater than 0"),
+    ("rate: 0.04", "rate: .nan", "train.learning_rate: found nan, expected: a finite number"),
+    ("rate: 0.04", "rate: .inf", "train.learning_rate: found inf"),
+    ("rate: 0.04", "rate: '0.02'", "train.learning_rate: found '0.02', expected: a valid number"),
     ("optimizer: muon", "optimizer: adam", "train.optimizer: found 'adam', expected: 'sgd', 'adamw' or 'muon'"),
     ("schedule: linear", "schedule: step", "warmup must be 0"),
     ("evaluate:", "evaluated:", "evaluated: unknown key; did you mean evaluate?"),
@@ -61,7 +62,7 @@ def test_all_mistakes_at_once(tiny: Path, stage: Stage) -> None:
 def test_numbers_of_yaml_1_2(tmp_path: Path) -> None:
     """1e-3 is a number, as DVC writes it."""
     path = tmp_path / "params.yaml"
-    path.write_text(TEXT.replace("rate: 0.02", "rate: 1e-3"))
+    path.write_text(TEXT.replace("rate: 0.04", "rate: 1e-3"))
     assert load_params(path).train.learning_rate == 0.001
 
 

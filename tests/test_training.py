@@ -13,7 +13,7 @@ from src.evaluation import test as evaluate
 from src.model import Net
 from src.optim import build_optimizers, orthogonalize, rate_factor
 from src.params import Params, Train
-from src.training import EpochRecord, fit, training_batches
+from src.training import EpochRecord, fit, train, training_batches
 
 CPU = torch.device("cpu")
 
@@ -66,7 +66,7 @@ def test_uneven_last_batch_weighs_what_it_holds(params: Params) -> None:
 def test_training_figures_weigh_images_not_batches(params: Params) -> None:
     """At a learning rate near 0, training and evaluation measure the same 75 images alike, in batches of 32, 32, 11."""
     none = params.train.augmentation.model_copy(update=dict.fromkeys(("rotation", "scale", "shear", "shift"), 0.0))
-    chosen = settings(params, learning_rate=1e-12, low_resolution=0.0, augmentation=none)
+    chosen = settings(params, learning_rate=1e-12, low_resolution=0.0, augmentation=none, batch_norm=False)
     net, data = Net(), dataset(75)
     (record,) = fit(net, data, chosen, CPU, torch.float32, lambda batches, *_: batches)
     loss, accuracy = evaluate(net, data, params.train.normalize, CPU)
@@ -93,6 +93,30 @@ def test_each_optimizer_learns_the_same_way_twice(params: Params, optimizer: str
     first, second = history(params, **changes), history(params, **changes)
     assert first == second
     assert first[-1].train_loss < first[0].train_loss
+
+
+def test_label_smoothing_is_torchs() -> None:
+    """One step follows the gradient of `cross_entropy` with the same smoothing; the loss reported is the plain one."""
+    images, labels = torch.randn(16, 1, 28, 28), torch.arange(16) % 10
+    net, other = Net(), Net()
+    other.load_state_dict(net.state_dict())
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
+    optimizer.param_groups[0]["initial_lr"] = 0.1
+    loss, _ = train(net, [(images, labels)], [optimizer], [1.0], torch.float32, smoothing=0.2)
+    assert loss == pytest.approx(F.nll_loss(other(images), labels).item(), rel=1e-5)
+    F.cross_entropy(other(images), labels, label_smoothing=0.2).backward()
+    for weight, expected in zip(net.parameters(), other.parameters(), strict=True):
+        assert torch.allclose(weight, expected - 0.1 * expected.grad, atol=1e-5)
+
+
+def test_batch_norm_is_gone_after_training(params: Params) -> None:
+    """Normalised after the first of two epochs; after the last, a `Net` and nothing else."""
+    net, chosen = Net(), settings(params, batch_norm=True, epochs=2)
+    records = fit(net, dataset(75), chosen, CPU, torch.float32, lambda batches, *_: batches)
+    next(records)
+    assert len(net.state_dict()) > len(Net().state_dict())
+    assert [record.epoch for record in records] == [2]
+    assert net.state_dict().keys() == Net().state_dict().keys()
 
 
 def test_another_seed_another_order(params: Params) -> None:
