@@ -74,9 +74,9 @@ def measure(recipe: str, seed: int, engine: bool) -> dict[str, Any]:
         pass
     seconds = time.perf_counter() - start
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1 if sys.platform == "darwin" else 1 / 1024)
-    _, accuracy = test(net, load_dataset(Path("data/prepared/test.safetensors")), settings.normalize, device)
+    test_set = load_dataset(Path("data/prepared/test.safetensors"))
     return {
-        "accuracy": accuracy,
+        "accuracy": None if engine else test(net, test_set, settings.normalize, device)[1],
         "seconds": seconds,
         "images": len(training) * settings.epochs,
         "peak_memory_mb": peak / 2**20,
@@ -171,6 +171,8 @@ def main() -> None:
     parser.add_argument("--engine", action="store_true", help="half an epoch of the recipe, at full resolution")
     parser.add_argument("--notebook", type=int, metavar="BATCHES", help="the notebook's way alone, as JSON")
     options = parser.parse_args()
+    if options.engine and not options.recipe:
+        parser.error("--engine needs --recipe")
     if options.notebook:
         print(json.dumps({"seconds": seconds_per_epoch(whole_training_set(), options.notebook)}))
     elif options.recipe:

@@ -44,11 +44,12 @@ def add_batch_norm(net: nn.Module) -> None:
     """Let `net` train with batch normalisation after all its layers but the last.
 
     The scale stays 1: a positive factor passes through max-pool and relu, so the norm may stand behind the pool, on a
-    quarter of the values, and the next layer learns the scale anyway. Source: Ioffe and Szegedy, 2015.
+    quarter of the values, and the next layer learns the scale anyway. What `fold_batch_norm` uses is the mean and
+    variance of about the last 40 batches, so these have to be at full resolution. Source: Ioffe and Szegedy, 2015.
     """
     for number, layer in enumerate(_normalized_layers(net), start=1):
         kind = nn.BatchNorm1d if isinstance(layer, nn.Linear) else nn.BatchNorm2d
-        norm = kind(len(layer.weight)).to(layer.weight.device)
+        norm = kind(len(layer.weight))
         norm.weight.requires_grad = False
         setattr(net, f"norm{number}", norm)
 

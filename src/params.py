@@ -72,6 +72,7 @@ class Train(Section):
     initialization: Literal["pytorch", "kaiming"]
     batch_norm: bool
     label_smoothing: float = Field(ge=0, lt=1)
+    hardest: float = Field(gt=0, le=1)
     low_resolution: Fraction
     augmentation: Augmentation
     normalize: Normalize
@@ -83,6 +84,8 @@ class Train(Section):
     def _no_contradiction(self) -> Self:
         if self.schedule == "step" and self.warmup > 0:
             raise ValueError("schedule `step` keeps the rate whole from the start: warmup must be 0")
+        if self.batch_norm and self.low_resolution == 1:
+            raise ValueError("batch_norm measures at full resolution what it folds: low_resolution must be below 1")
         if self.precision == "bf16" and self.device == "mps":
             raise ValueError("precision `bf16` is for cpu and cuda: with device `mps` use fp32")
         return self

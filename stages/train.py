@@ -79,8 +79,8 @@ def check_images(training: Dataset, settings: Train, path: Path) -> None:
     if settings.batch_norm and 1 in (size, count % size):
         raise PipelineError(
             "a batch of one image cannot be normalised",
-            found=f"{count:,} images in batches of {size}: one in the last",
-            expected="two images or more in every batch",
+            found=f"{count:,} images in batches of {size}",
+            expected="two images or more in every batch, the last too",
             where="params.yaml: train.batch_size and train.batch_norm",
             run=f"dvc exp run -S train.batch_size={size + 1}",
         )

@@ -46,7 +46,8 @@ def test_folding_the_norms_keeps_the_function(side: int) -> None:
         optimizer.step()
     net.eval()
     normalized = net(images)
-    assert all(norm.weight.eq(1).all() for norm in (net.norm1, net.norm5))  # a negative one would not pass max-pool
+    norms = (net.norm1, net.norm2, net.norm3, net.norm4, net.norm5)
+    assert all(norm.weight.eq(1).all() for norm in norms)  # a negative one would not pass through max-pool
     fold_batch_norm(net)
     assert torch.allclose(net(images), normalized, atol=1e-4)
     assert net.state_dict().keys() == Net().state_dict().keys()

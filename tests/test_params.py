@@ -1,15 +1,19 @@
 """params.yaml is a closed, typed schema: every mistake is named, all at once, before any work."""
 
+import re
 from pathlib import Path
 
 import pytest
 import yaml
+from pydantic import ValidationError
 
 from src.errors import PipelineError
-from src.params import load_params
+from src.params import Params, load_params
 from tests.conftest import ROOT, Stage, is_block
 
 TEXT = (ROOT / "params.yaml").read_text()
+for key, value in {"epochs": "3", "batch_size": "128", "learning_rate": "0.04"}.items():  # whatever the default is
+    TEXT = re.sub(rf"(  {key}: )\S+", rf"\g<1>{value}", TEXT)
 MISTAKES = [
     ("  epochs: 3", "  epoch: 2", "train.epoch: unknown key; did you mean epochs?"),
     ("  epochs: 3", "  epochs: 2\n  epochs: 3", "train.epochs: stands twice, first on line"),
@@ -17,7 +21,8 @@ MISTAKES = [
     ("  epochs: 3", "  epochs: true", "train.epochs: found True, expected: a valid number"),
     ("  batch_size: 128", "  batch_size: 2.5", "train.batch_size: found 2.5, expected: a valid integer"),
     ("  name: net", "  name: dash", "model `dash` reads 28 x 28 pixels only"),
-    ("  low_resolution: 0.8", "  low_resolution: 0\n  batch_norm: 1", "train.batch_norm: "),
+    ("  low_resolution: 0.8", "  low_resolution: 1", "low_resolution must be below 1"),
+    ("  batch_norm: true", "  batch_norm: 1", "train.batch_norm: found 1, expected: a valid boolean"),
     ("  epochs: 3", "  epochs: 0200", "train.epochs: found '0200', expected: a valid number"),
     ("  epochs: 3", "  epochs: 1:30", "train.epochs: found '1:30', expected: a valid number"),
     ("  epochs: 3", "  epochs: 3\n  <<: {epochs: 4}", "train.<<: unknown key"),
@@ -45,6 +50,19 @@ def test_each_mistake_is_named(tmp_path: Path, old: str, new: str, expected: str
     with pytest.raises(PipelineError) as error:
         load_params(path)
     assert expected in str(error.value)
+
+
+@pytest.mark.parametrize(("key", "value", "rest"), [("low_resolution", 0.5, False), ("batch_norm", True, 0.0)])
+def test_small_networks_have_neither(params: Params, key: str, value: object, rest: object) -> None:
+    """Low resolution alone and batch normalisation alone are each a contradiction to `dash`."""
+    other = {"low_resolution": "batch_norm", "batch_norm": "low_resolution"}[key]
+    values = params.model_dump()
+    values["model"]["name"] = "dash"
+    values["train"].update({key: value, other: rest})
+    with pytest.raises(ValidationError, match="model `dash`"):
+        Params.model_validate(values)
+    values["train"].update(low_resolution=0.0, batch_norm=False)
+    assert Params.model_validate(values).model.name == "dash"
 
 
 def test_all_mistakes_at_once(tiny: Path, stage: Stage) -> None:

@@ -13,7 +13,7 @@ from src.evaluation import test as evaluate
 from src.model import Net
 from src.optim import build_optimizers, orthogonalize, rate_factor
 from src.params import Params, Train
-from src.training import EpochRecord, fit, train, training_batches
+from src.training import EpochRecord, fit, hardest_images, train, training_batches
 
 CPU = torch.device("cpu")
 
@@ -95,23 +95,47 @@ def test_each_optimizer_learns_the_same_way_twice(params: Params, optimizer: str
     assert first[-1].train_loss < first[0].train_loss
 
 
-def test_label_smoothing_is_torchs() -> None:
+def test_label_smoothing_is_torchs(params: Params) -> None:
     """One step follows the gradient of `cross_entropy` with the same smoothing; the loss reported is the plain one."""
     images, labels = torch.randn(16, 1, 28, 28), torch.arange(16) % 10
     net, other = Net(), Net()
     other.load_state_dict(net.state_dict())
     optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
     optimizer.param_groups[0]["initial_lr"] = 0.1
-    loss, _ = train(net, [(images, labels)], [optimizer], [1.0], torch.float32, smoothing=0.2)
+    loss, _ = train(net, [(images, labels)], [optimizer], [(1.0, 1.0)], torch.float32, 0.2)
     assert loss == pytest.approx(F.nll_loss(other(images), labels).item(), rel=1e-5)
     F.cross_entropy(other(images), labels, label_smoothing=0.2).backward()
     for weight, expected in zip(net.parameters(), other.parameters(), strict=True):
         assert torch.allclose(weight, expected - 0.1 * expected.grad, atol=1e-5)
+    assert history(params, label_smoothing=0.2) != history(params)
+
+
+def test_the_hardest_images_are_those_of_largest_loss() -> None:
+    """A third of 15 images: the five worst, in their order; one image alone stays."""
+    net, images, labels = Net(), torch.randn(15, 1, 28, 28), torch.arange(15) % 10
+    losses = F.nll_loss(net(images), labels, reduction="none")
+    worst = sorted(range(15), key=lambda i: -losses[i])[:5]
+    seen, names = hardest_images(net, images, labels, 1 / 3)
+    assert torch.equal(seen, images[sorted(worst)])
+    assert torch.equal(names, labels[sorted(worst)])
+    assert len(hardest_images(net, images[:1], labels[:1], 0.1)[0]) == 1
+
+
+def test_all_images_count_at_the_start_and_at_the_end(params: Params, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of 40 steps, the first 30 % and the last one learn from all 16 images, those between from 4."""
+    counts = []
+    plain = F.nll_loss
+    monkeypatch.setattr(F, "nll_loss", lambda *args, **rest: counts.append(len(args[1])) or plain(*args, **rest))
+    history(params, 160, batch_size=16, epochs=4, hardest=0.25)
+    learned = [
+        count for count, after in zip(counts, [*counts[1:], 16], strict=True) if not (count == 16 and after == 4)
+    ]
+    assert learned == [16] * 13 + [4] * 26 + [16]
 
 
 def test_batch_norm_is_gone_after_training(params: Params) -> None:
-    """Normalised after the first of two epochs; after the last, a `Net` and nothing else."""
-    net, chosen = Net(), settings(params, batch_norm=True, epochs=2)
+    """Normalised after the first of one and a half epochs; after the last, a `Net` and nothing else."""
+    net, chosen = Net(), settings(params, batch_norm=True, epochs=1.5)
     records = fit(net, dataset(75), chosen, CPU, torch.float32, lambda batches, *_: batches)
     next(records)
     assert len(net.state_dict()) > len(Net().state_dict())
