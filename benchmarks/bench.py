@@ -1,7 +1,7 @@
 """Time the recipes against the notebook's way, in one run, on real MNIST: a table, results.json and a picture.
 
-python -m benchmarks.bench            all recipes over their seeds, 40 minutes on 2 cores
-python -m benchmarks.bench --quick    one seed of each quick recipe, nothing written, 2 minutes
+python -m benchmarks.bench            all recipes over their seeds, 80 minutes on 2 cores
+python -m benchmarks.bench --quick    the quick recipes, nothing written, 3 minutes
 """
 
 import argparse
