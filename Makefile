@@ -21,11 +21,11 @@ lint: .venv/ready ## Check style and types
 	ruff format --check .
 	mypy
 
-bench: .venv/ready ## Time the recipes against the notebook's way: 80 minutes
+bench: .venv/ready ## Time the recipes against the notebook's way: more than an hour
 	dvc repro prepare
 	python -m benchmarks.bench
 
-bench-quick: .venv/ready ## The same in three minutes, nothing written
+bench-quick: .venv/ready ## The quick recipes alone, nothing written
 	dvc repro prepare
 	python -m benchmarks.bench --quick
 

@@ -1,7 +1,7 @@
 """Time the recipes against the notebook's way, in one run, on real MNIST: a table, results.json and a picture.
 
-python -m benchmarks.bench            all recipes over their seeds, 80 minutes on 2 cores
-python -m benchmarks.bench --quick    the quick recipes, nothing written, 3 minutes
+python -m benchmarks.bench            all recipes over their seeds, more than an hour on 2 cores
+python -m benchmarks.bench --quick    the quick recipes, nothing written, some minutes
 """
 
 import argparse
@@ -165,7 +165,7 @@ def run(seeds: dict[str, int], batches: int) -> dict[str, Any]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="two minutes, nothing written")
+    parser.add_argument("--quick", action="store_true", help="some minutes, nothing written")
     parser.add_argument("--recipe", choices=SEEDS, help="one training alone, as JSON")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--engine", action="store_true", help="half an epoch of the recipe, at full resolution")

@@ -36,11 +36,11 @@ def test_dvc_runs_a_recipe_by_name(clone: Path) -> None:
 def test_one_training_is_measured(stage: Stage, tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """In a process of its own: seconds, accuracy, memory, the images of its epochs; the same accuracy twice."""
     stage("prepare", check=True)
-    command = [sys.executable, "-m", "benchmarks.bench", "--recipe", "dash", "--seed", "3"]
+    command = [sys.executable, "-m", "benchmarks.bench", "--recipe", "tiny", "--seed", "3"]
     first, second = (json.loads(run(command, tiny, PYTHONPATH=str(ROOT)).stdout) for _ in range(2))
     monkeypatch.chdir(ROOT)
-    assert 0 <= first["accuracy"] == second["accuracy"] <= 1
-    assert first["images"] == pytest.approx(330 * recipe_params("dash").train.epochs)
+    assert first["accuracy"] == second["accuracy"] > 0.1
+    assert first["images"] == pytest.approx(330 * recipe_params("tiny").train.epochs)
     assert 0 < first["seconds"] < 60
     assert 100 < first["peak_memory_mb"] < 2000
 

@@ -52,17 +52,16 @@ def test_each_mistake_is_named(tmp_path: Path, old: str, new: str, expected: str
     assert expected in str(error.value)
 
 
-@pytest.mark.parametrize(("key", "value", "rest"), [("low_resolution", 0.5, False), ("batch_norm", True, 0.0)])
-def test_small_networks_have_neither(params: Params, key: str, value: object, rest: object) -> None:
+@pytest.mark.parametrize(("key", "value"), [("low_resolution", 0.5), ("batch_norm", True)])
+def test_small_networks_have_neither(params: Params, key: str, value: object) -> None:
     """Low resolution alone and batch normalisation alone are each a contradiction to `dash`."""
-    other = {"low_resolution": "batch_norm", "batch_norm": "low_resolution"}[key]
     values = params.model_dump()
     values["model"]["name"] = "dash"
-    values["train"].update({key: value, other: rest})
-    with pytest.raises(ValidationError, match="model `dash`"):
-        Params.model_validate(values)
     values["train"].update(low_resolution=0.0, batch_norm=False)
     assert Params.model_validate(values).model.name == "dash"
+    values["train"][key] = value
+    with pytest.raises(ValidationError, match="model `dash`"):
+        Params.model_validate(values)
 
 
 def test_all_mistakes_at_once(tiny: Path, stage: Stage) -> None:
