@@ -61,3 +61,19 @@ def test_a_row_of_results() -> None:
     assert (row["mean_accuracy"], row["mean_train_s"]) == pytest.approx((0.85, 2.0))
     assert row["sd_accuracy"] == pytest.approx(0.0707, abs=1e-4)
     assert (row["reference_epochs"], row["images_per_s"], row["peak_memory_mb"]) == pytest.approx((0.2, 150, 5))
+
+
+def test_the_readme_shows_the_results() -> None:
+    """Mean, standard deviation, seeds, seconds and epochs of every recipe, as benchmarks/results.json has them."""
+    results = json.loads((ROOT / "benchmarks/results.json").read_text())
+    text = (ROOT / "README.md").read_text()
+    for row in results["recipes"]:
+        shown = (
+            f"{row['mean_accuracy'] * 100:.2f} ± {row['sd_accuracy'] * 100:.2f} | {len(row['seeds'])} | "
+            f"{row['mean_train_s']:.1f} | {row['reference_epochs']:.3f} |"
+        )
+        assert re.search(rf"\| `{row['name']}` \|[^|]+\| {re.escape(shown)}", text), (row["name"], shown)
+    assert f"{results['reference_epoch_s']:.1f} s in that run" in text
+    assert f"on {results['throughput_ratio']:.1f} times as many" in text
+    assert f"{results['full_resolution_ratio']:.1f} times as many where it sees them" in text
+    assert f"| {results['notebook_curve'][-1] * 100:.2f} | 1 |" in text
