@@ -1,15 +1,12 @@
-"""A labelled set of images in memory, and its file: uint8 tensors in safetensors, same images, same bytes."""
+"""A labelled set of images in memory, and its file."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save
 
 from src.errors import PipelineError
-from src.files import write_bytes
+from src.tensors import load_tensors, save_tensors
 
 
 @dataclass(frozen=True)
@@ -48,27 +45,23 @@ class Dataset:
 
 
 def save_dataset(path: Path, dataset: Dataset) -> None:
-    """Write one split. One metadata key only: the order of several is not fixed by the format."""
-    tensors = {"images": np.ascontiguousarray(dataset.images), "labels": np.ascontiguousarray(dataset.labels)}
-    write_bytes(path, save(tensors, metadata={"classes": json.dumps(dataset.classes)}))
+    """Write one split."""
+    arrays = {"images": np.ascontiguousarray(dataset.images), "labels": np.ascontiguousarray(dataset.labels)}
+    save_tensors(path, arrays, {"classes": dataset.classes})
 
 
 def load_dataset(path: Path) -> Dataset:
     """Read one split; raises PipelineError when the file is missing, damaged or of another kind."""
     try:
-        with safe_open(path, framework="np") as file:
-            classes = json.loads(file.metadata()["classes"])
-            if not isinstance(classes, list):
-                raise ValueError(f"class names {classes!r}, expected a list")
-            return Dataset(file.get_tensor("images"), file.get_tensor("labels"), tuple(classes))
-    except FileNotFoundError:
-        found = "no such file"
-    except (OSError, SafetensorError, AttributeError, KeyError, TypeError, ValueError) as error:
-        found = f"{type(error).__name__}: {error}"
-    raise PipelineError(
-        f"{path.name} is not a prepared data set",
-        found=found,
-        expected="images, labels and class names, as the stage prepare writes them",
-        where=path,
-        run="dvc repro --force --single-item prepare",
-    )
+        arrays, about = load_tensors(path)
+        if set(arrays) != {"images", "labels"} or not isinstance(about.get("classes"), list):
+            raise ValueError(f"{', '.join(sorted(arrays))} and {', '.join(about)}")
+        return Dataset(arrays["images"], arrays["labels"], tuple(about["classes"]))
+    except (AttributeError, TypeError, ValueError) as error:
+        raise PipelineError(
+            f"{path.name} is not a prepared data set",
+            found=error,
+            expected="images, labels and class names, as the stage prepare writes them",
+            where=path,
+            run="dvc repro --force --single-item prepare",
+        ) from None

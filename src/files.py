@@ -4,8 +4,8 @@ import csv
 import io
 import json
 import os
-import tempfile
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,23 +16,22 @@ def write_bytes(path: Path, content: bytes) -> None:
     Raises OSError when the folder is read-only or the disk full; the file that was there stays as it was.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}.part")  # one name, so that the next run overwrites what a crash leaves
     try:
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    except OSError as error:  # name the file a person knows, not the temporary one
-        raise OSError(error.errno, error.strerror, str(path)) from error
-    try:
-        with os.fdopen(handle, "wb") as file:
+        with part.open("wb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except OSError as error:
-        os.unlink(temporary)
-        raise OSError(error.errno, error.strerror, str(path)) from error
-    except BaseException:
-        os.unlink(temporary)
+        part.replace(path)
+    except BaseException as error:
+        part.unlink(missing_ok=True)
+        if isinstance(error, OSError):  # name the file a person knows, not the temporary one
+            raise OSError(error.errno, error.strerror, str(path)) from error
         raise
+    folder = os.open(path.parent, os.O_RDONLY)
+    with suppress(OSError):  # the new name, too, outlives a loss of power, where the file system can promise that
+        os.fsync(folder)
+    os.close(folder)
 
 
 def write_text(path: Path, text: str) -> None:

@@ -10,16 +10,15 @@ from src.device import prepare_device
 from src.errors import PipelineError
 from src.evaluation import predict
 from src.files import write_csv, write_json
-from src.model import NETWORKS
 from src.params import Params
 from src.scores import confusion_matrix, expected_calibration_error, wilson_interval
 from src.stage import run_stage
-from src.weights import load_weights, read_description
+from src.weights import load_model
 
 
 def main(params: Params, model: Path, test: Path, metrics: Path, predictions: Path) -> None:
     device = prepare_device(params.train)
-    test_set, description = load_dataset(test), read_description(model)
+    test_set, (net, description) = load_dataset(test), load_model(model)
     classes = test_set.classes
     if classes != description.classes:
         raise PipelineError(
@@ -37,8 +36,6 @@ def main(params: Params, model: Path, test: Path, metrics: Path, predictions: Pa
             where=test,
             run="dvc repro --force --single-item prepare   # with such images",
         )
-    net = NETWORKS[description.network](len(classes))
-    load_weights(model, net)
     log_probabilities = predict(net.to(device), test_set, description.normalize, device)
 
     labels = torch.from_numpy(test_set.labels).long()

@@ -1,22 +1,24 @@
 """Bad input and a hostile machine: each stage says what, where and what next, and writes nothing by halves."""
 
 import json
-import os
 import shutil
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 import yaml
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import save_file
 
 from src.audit import audit, violations
 from src.dataset import Dataset
+from src.errors import PipelineError
 from src.files import write_bytes, write_csv, write_json
-from src.params import Params
+from src.model import Net
+from src.params import Normalize, Params
 from src.split import stratified_split
+from src.tensors import load_tensors, save_tensors
+from src.weights import Description, load_model, save_model
 from tests.conftest import Stage, is_block
 
 MODEL = "data/model/model.safetensors"
@@ -45,33 +47,47 @@ def test_too_large_a_validation_set(tiny: Path, stage: Stage) -> None:
     assert not (tiny / "data/prepared").exists()
 
 
-def test_missing_or_foreign_model(tiny: Path, stage: Stage) -> None:
-    """No file, another program's, another network's, weights that are NaN, half a file: an error each, no metrics."""
-    stage("prepare", check=True)
-    assert is_block(stage("evaluate"), MODEL, "no such file", "dvc repro")
-    stage("train", check=True)
-    whole, weights = (tiny / MODEL).read_bytes(), load_file(tiny / MODEL)
-    values = {
-        "network": "net",
-        "classes": list("0123456789"),
-        "normalize": {"mean": 0.1, "std": 0.3},
-        "fingerprint": {},
-    }
-    description = {"model": json.dumps(values)}
-    wrong = {"model": json.dumps({**values, "classes": 5, "normalize": None})}
+@pytest.fixture
+def model(tiny: Path) -> Path:
+    """A whole model that was never trained, where `evaluate` looks for it."""
+    description = Description(
+        network="net", classes=tuple("0123456789"), normalize=Normalize(mean=0.1, std=0.3), fingerprint={}
+    )
+    save_model(tiny / MODEL, Net(), description)
+    return tiny / MODEL
+
+
+def test_missing_or_foreign_model(model: Path, stage: Stage) -> None:
+    """No file, another program's, another network's, weights that are NaN, half a file: an error each."""
+    whole, (weights, about) = model.read_bytes(), load_tensors(model)
     foreign = {"conv1.weight": np.zeros((3, 3), np.float32)}
     broken = {**weights, "fc2.bias": np.full(10, np.nan, np.float32)}
     for make, words in (
-        (lambda: (tiny / MODEL).write_bytes(b"PK\x03\x04 a zip of torch.save"), "is not a model of this pipeline"),
-        (lambda: (tiny / MODEL).write_bytes(whole[:-100]), "is not a model of this pipeline"),
-        (lambda: save_file(foreign, tiny / MODEL), "is not a model of this pipeline"),
-        (lambda: save_file(foreign, tiny / MODEL, metadata=description), "expected"),
-        (lambda: save_file(weights, tiny / MODEL, metadata=wrong), "is not a model of this pipeline"),
-        (lambda: save_file(broken, tiny / MODEL, metadata=description), "NaN or infinite"),
+        (lambda: model.write_bytes(b"PK\x03\x04 a zip of torch.save"), "SafetensorError"),
+        (lambda: model.write_bytes(whole[:-100]), "SafetensorError"),
+        (lambda: save_file(weights, model), "tensors that another program wrote"),
+        (lambda: save_tensors(model, foreign, about), r"expected torch.float32 \[32\]"),
+        (lambda: save_tensors(model, weights, {**about, "classes": 5, "normalize": None}), "2 validation errors"),
+        (lambda: save_tensors(model, weights, {**about, "network": "tiny"}), "expected"),
+        (lambda: save_tensors(model, broken, about), "NaN or infinite"),
+        (lambda: model.unlink(), "no such file"),
     ):
         make()
-        assert is_block(stage("evaluate"), MODEL, words)
-    assert not (tiny / "metrics/evaluate.json").exists()
+        with pytest.raises(PipelineError, match=f"is not a model of this pipeline(.|\n)*{words}"):
+            load_model(model)
+    stage("prepare", check=True)
+    assert is_block(stage("evaluate"), MODEL, "no such file", "dvc repro")
+
+
+@pytest.mark.parametrize(("path", "reader"), [(MODEL, "evaluate"), ("data/prepared/train.safetensors", "inspect")])
+def test_a_flipped_bit(tiny: Path, model: Path, stage: Stage, path: str, reader: str) -> None:
+    """One bit of a weight or a pixel is noticed before the file is used."""
+    stage("prepare", check=True)
+    damaged = bytearray((tiny / path).read_bytes())
+    damaged[len(damaged) // 2] ^= 4
+    (tiny / path).write_bytes(damaged)
+    assert is_block(stage(reader), path, "content of SHA-256", "dvc repro --force --single-item")
+    assert not (tiny / "metrics").exists()
 
 
 def test_a_foreign_data_set(tiny: Path, stage: Stage) -> None:
@@ -137,24 +153,22 @@ def test_diverging_training(tiny: Path, stage: Stage) -> None:
     assert not (tiny / MODEL).exists()
 
 
+@pytest.mark.skipif("avx2" not in Path("/proc/cpuinfo").read_text(), reason="this processor has no AVX2")
+def test_portable(tiny: Path, stage: Stage) -> None:
+    """`portable: true` leaves out what is newer than AVX2, in every stage that computes with torch."""
+    set_param(tiny, "train.portable", value=True)
+    for name in ("prepare", "inspect", "train", "evaluate"):
+        stage(name, check=True)
+    machine = json.loads((tiny / "metrics/train.json").read_text())["machine"]
+    assert (machine["device"], machine["precision"]) == ("cpu AVX2", "float32")
+
+
 def test_a_batch_of_one_image(tiny: Path, stage: Stage) -> None:
     """280 images in batches of 31 leave one, which has no spread to normalise by."""
     stage("prepare", check=True)
     set_param(tiny, "train.batch_size", 31)
     assert is_block(stage("train"), "280 images in batches of 31", "two images or more", "train.batch_size=32")
     assert not (tiny / "metrics").exists()
-
-
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 64 KiB of its own."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(folder)]
-    if os.geteuid() or subprocess.run(command, capture_output=True, check=False).returncode:
-        pytest.skip("mounting a file system needs root")
-    yield folder
-    subprocess.run(["umount", str(folder)], check=True)
 
 
 def test_full_disk(tiny: Path, stage: Stage, small_disk: Path) -> None:
