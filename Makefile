@@ -1,6 +1,6 @@
 # Every command builds .venv from the hash-locked requirements.txt when it is missing or older than the lock.
 .DEFAULT_GOAL := help
-.PHONY: help repro test lint bench bench-quick lock
+.PHONY: help repro test test-long lint verify verify-quick verify-portable bench bench-quick lock
 .DELETE_ON_ERROR:
 
 PYTHON ?= python3
@@ -15,6 +15,19 @@ repro: .venv/ready ## Run the pipeline: real MNIST to metrics, plots and dvc.loc
 
 test: .venv/ready ## Run the tests
 	pytest
+
+test-long: .venv/ready ## Kill trainings and their dvc by the dozen
+	pytest -m long
+
+verify: .venv/ready ## Two clean clones: is every output the same, and that of dvc.lock?
+	python -m tools.verify
+
+verify-quick: .venv/ready ## The same on a tenth of an epoch
+	python -m tools.verify --quick
+
+verify-portable: .venv/ready ## Does this processor arrive at the committed bytes of a short portable run?
+	dvc repro prepare
+	python -m tools.verify --portable
 
 lint: .venv/ready ## Check style and types
 	ruff check .

@@ -1,12 +1,16 @@
 """What the computation runs on, from the parameters; never a silent fall-back."""
 
 import ctypes
+import os
 import platform
+import sys
 
 import torch
 
 from src.errors import PipelineError
 from src.params import Train
+
+PORTABLE_ENVIRONMENT = {"ATEN_CPU_CAPABILITY": "avx2", "MKL_CBWR": "COMPATIBLE", "ONEDNN_MAX_CPU_ISA": "AVX2"}
 
 
 def get_device(name: str = "auto") -> torch.device:
@@ -25,11 +29,12 @@ def get_device(name: str = "auto") -> torch.device:
     return torch.device(name)
 
 
-def get_precision(name: str, device: torch.device) -> torch.dtype:
+def get_precision(settings: Train, device: torch.device) -> torch.dtype:
     """The number type of the multiplications; "auto" is bfloat16 where the processor has it natively, else float32.
 
     Emulated bfloat16 is many times slower than float32, so asking for it raises PipelineError.
     """
+    name = "fp32" if settings.portable else settings.precision
     if device.type == "cuda":
         native = torch.cuda.get_device_capability(device) >= (8, 0)
     else:
@@ -51,13 +56,36 @@ def prepare_device(settings: Train) -> torch.device:
     glibc returns large blocks to the system at once, and every batch then pays for fresh pages: without this, training
     takes a third longer (300 against 400 images/s, fp32, batch 512).
     """
+    make_portable(settings)
     torch.set_num_threads(settings.threads)
     if platform.libc_ver()[0] == "glibc":
         m_trim_threshold, m_mmap_max = -1, -4  # of <malloc.h>
         libc = ctypes.CDLL(None)
         libc.mallopt(m_mmap_max, 0)
         libc.mallopt(m_trim_threshold, -1)  # never
-    return get_device(settings.device)
+    return get_device("cpu" if settings.portable else settings.device)
+
+
+def make_portable(settings: Train) -> None:
+    """With `train.portable`, use only what every x86-64 processor with AVX2 has, and leave no choice to who made it.
+
+    The libraries read that when they load, so this process starts anew. MKL_CBWR=AVX2 would be faster, but its products
+    differ between Intel and AMD. Raises PipelineError without AVX2.
+    """
+    if not settings.portable:
+        return
+    if not PORTABLE_ENVIRONMENT.items() <= os.environ.items():
+        sys.stdout.flush()
+        os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], {**os.environ, **PORTABLE_ENVIRONMENT})
+    capability = torch.backends.cpu.get_cpu_capability()
+    if capability != "AVX2":
+        raise PipelineError(
+            "this processor cannot compute what is portable",
+            found=f"{platform.machine()} with {capability}",
+            expected="an x86-64 processor with AVX2",
+            where="params.yaml: train.portable",
+            run="dvc exp run -S train.portable=false",
+        )
 
 
 def fingerprint(device: torch.device, precision: torch.dtype) -> dict[str, str | int]:

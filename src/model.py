@@ -1,5 +1,6 @@
 """The network of the notebook, exactly, two small ones beside it, and their summary."""
 
+import copy
 import math
 from typing import Any
 
@@ -55,14 +56,18 @@ def add_batch_norm(net: nn.Module) -> None:
 
 
 @torch.no_grad()
-def fold_batch_norm(net: nn.Module) -> None:
-    """Multiply the norms of `add_batch_norm` into the layers before them: the same function, and `Net` as it was."""
+def fold_batch_norm(net: nn.Module) -> nn.Module:
+    """`net` itself, or a copy of one with `add_batch_norm`, its norms multiplied into the layers: the same function."""
+    if not isinstance(net, Net) or isinstance(net.norm1, nn.Identity):
+        return net
+    net = copy.deepcopy(net)
     for number, layer in enumerate(_normalized_layers(net), start=1):
         norm = getattr(net, f"norm{number}")
         scale = (norm.running_var + norm.eps).rsqrt()
         layer.weight.mul_(scale.view(-1, *[1] * (layer.weight.ndim - 1)))
         layer.bias.copy_((layer.bias - norm.running_mean) * scale + norm.bias)
         setattr(net, f"norm{number}", nn.Identity())
+    return net
 
 
 def _normalized_layers(net: Any) -> list[Any]:

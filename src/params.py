@@ -79,6 +79,8 @@ class Train(Section):
     device: Literal["auto", "cpu", "cuda", "mps"]
     precision: Literal["auto", "fp32", "bf16"]
     threads: int = Field(ge=1, le=1024)
+    portable: bool
+    checkpoint_seconds: float = Field(ge=0, le=86_400)
 
     @model_validator(mode="after")
     def _no_contradiction(self) -> Self:
@@ -88,6 +90,8 @@ class Train(Section):
             raise ValueError("batch_norm measures at full resolution what it folds: low_resolution must be below 1")
         if self.precision == "bf16" and self.device == "mps":
             raise ValueError("precision `bf16` is for cpu and cuda: with device `mps` use fp32")
+        if self.portable and (self.device not in ("auto", "cpu") or self.precision == "bf16"):
+            raise ValueError("portable computes in float32 on the processor: leave device and precision on auto")
         return self
 
 

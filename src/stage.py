@@ -2,15 +2,23 @@
 
 import argparse
 import errno
+import fcntl
 import inspect
 import os
+import signal
 import sys
-from collections.abc import Callable
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from src.errors import PipelineError
 from src.params import load_params
+
+LOCK = Path(".dvc/tmp/stage.lock")
+PARENT = os.getppid()
 
 
 def run_stage(main: Callable[..., None]) -> None:
@@ -25,13 +33,82 @@ def run_stage(main: Callable[..., None]) -> None:
         parser.add_argument(f"--{name.replace('_', '-')}", type=Path, required=True, metavar="PATH")
     paths = vars(parser.parse_args())
     try:
-        main(load_params(Path("params.yaml")), **paths)
+        _on_interruption(_interrupt)
+        if "DVC_STAGE" in os.environ:
+            threading.Thread(target=_stop_when_orphaned, daemon=True).start()
+        with only_writer(LOCK):
+            main(load_params(Path("params.yaml")), **paths)
     except PipelineError as error:
         fail(str(error), status=1)
     except OSError as error:
         fail(str(explain_os_error(error)), status=1)
-    except KeyboardInterrupt:
-        fail("interrupted: DVC recorded nothing; `dvc repro` starts this stage again", status=130)
+    except KeyboardInterrupt as interruption:
+        fail(f"interrupted: {interruption or 'nothing is recorded'}; run `dvc repro` again", status=130)
+
+
+@contextmanager
+def only_writer(lock: Path) -> Iterator[None]:
+    """Within, no other stage writes in this tree: one that a killed `dvc` left behind may still be saving its work.
+
+    The lock goes with its process, however that ends.
+    """
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    with lock.open("a+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            print(f"waiting for process {lock.read_text()}, which writes in this tree", file=sys.stderr, flush=True)
+            fcntl.flock(file, fcntl.LOCK_EX)
+        file.truncate(0)
+        file.write(str(os.getpid()))
+        file.flush()
+        yield
+
+
+@contextmanager
+def interruption_deferred() -> Iterator[Callable[[], bool]]:
+    """Within, Ctrl-C and kill only note that they came: the caller asks, saves its work and leaves the block.
+
+    Raises KeyboardInterrupt at the end of the block when one came.
+    """
+    came: list[int] = []
+    before = _on_interruption(lambda number, _: came.append(number))
+    try:
+        yield lambda: bool(came)
+    finally:
+        if not came:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+    if came:
+        raise KeyboardInterrupt("the state is saved")
+
+
+def _interrupt(*_: object) -> None:
+    """Once: a terminal and the orphan watch may both send one, and the second is not to hit the clean-up."""
+    _on_interruption(signal.SIG_IGN)
+    raise KeyboardInterrupt
+
+
+def _on_interruption(handler: Callable[[int, Any], object] | signal.Handlers) -> dict[int, Any]:
+    """Set the handler of Ctrl-C, kill and a closed terminal, but of none this process was started to ignore (nohup).
+
+    Returns the handlers before.
+    """
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    return {number: signal.signal(number, handler) for number in numbers if signal.getsignal(number) != signal.SIG_IGN}
+
+
+def _stop_when_orphaned() -> None:
+    """Interrupt this process once the `dvc` that started it is gone, of which `kill -9` says nothing to its children.
+
+    A child of `dvc` is in its process group; who adopts an orphan is in another.
+    """
+    try:
+        while os.getppid() == PARENT and os.getpgid(PARENT) == os.getpgrp():
+            time.sleep(0.1)
+    except ProcessLookupError:
+        pass
+    signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGTERM)  # it may wait in a system call
 
 
 def explain_os_error(error: OSError) -> PipelineError:

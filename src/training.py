@@ -1,7 +1,7 @@
 """Training: tensors in memory, whole batches at a time, every random number from (seed, epoch)."""
 
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,7 +13,7 @@ from torch.optim import Optimizer
 from src.augment import apply_mnist_image_transformations, draw_transforms
 from src.dataset import Dataset
 from src.evaluation import get_correct_prediction_count, to_device
-from src.model import add_batch_norm, fold_batch_norm
+from src.model import add_batch_norm
 from src.optim import build_optimizers, count_steps, rate_factor, set_rate
 from src.params import Train
 
@@ -21,7 +21,17 @@ LOW_RESOLUTION = 5 / 7  # of each side: 20 of 28 pixels, a third of the multipli
 ALL_BEFORE, ALL_AFTER = 0.3, 0.97  # fractions of training, between which `train.hardest` counts: no loss means much
 #                                    at the start, and the norms of the end are to be those of all images
 
-Progress = Callable[[Iterable, int, int], Iterable]  # (batches, their number, epoch) to the same batches
+
+@dataclass
+class State:
+    """Where training stands after `step` steps: all that the next one depends on, beside data and settings."""
+
+    net: nn.Module
+    optimizers: list[Optimizer]
+    step: int = 0
+    loss_sum: float = 0.0  # over the images seen in the epoch under way, as are the next two
+    correct: int = 0
+    seen: int = 0
 
 
 @dataclass(frozen=True)
@@ -34,48 +44,43 @@ class EpochRecord:
     train_accuracy: float
 
 
-def fit(
-    net: nn.Module,
-    training: Dataset,
-    settings: Train,
-    device: torch.device,
-    precision: torch.dtype,
-    progress: Progress,
-) -> Iterator[EpochRecord]:
-    """Train `net` in place and yield a record after each epoch, of which the last may be a part.
-
-    With `train.batch_norm`, `net` (a `Net`) holds the norms until its last record.
-    """
-    images, labels = to_device(training, device)
+def start(net: nn.Module, settings: Train, device: torch.device, precision: torch.dtype) -> State:
+    """Before the first step: `net`, moved to `device`, with its optimisers and with the norms that it trains with."""
     if settings.batch_norm:
         add_batch_norm(net)
     net.to(device).to(memory_format=torch.channels_last)  # a fifth faster than the default layout on CPU
-    optimizers = build_optimizers(net, settings, precision)
+    return State(net, build_optimizers(net, settings, precision))
+
+
+def fit(
+    state: State, training: Dataset, settings: Train, device: torch.device, precision: torch.dtype
+) -> Iterator[EpochRecord | None]:
+    """Train from `state` to the end, in place; yield after each step: the record of the epoch it ended, or None.
+
+    The last epoch may be a part of one. Between two steps `state` may be saved, and a process that loads it goes on
+    to the same bytes.
+    """
+    images, labels = to_device(training, device)
     steps = math.ceil(len(training) / settings.batch_size)
     total = count_steps(steps, settings)
-    for epoch, start in enumerate(range(0, total, steps), start=1):
-        factors = [rate_factor(step, steps, settings) for step in range(start, min(start + steps, total))]
-        shares = [
-            settings.hardest if ALL_BEFORE < step / total < ALL_AFTER else 1.0
-            for step in range(start, start + len(factors))
-        ]
-        batches = progress(training_batches(images, labels, settings, epoch), len(factors), epoch)
-        plan = zip(factors, shares, strict=True)
-        loss, accuracy = train(net, batches, optimizers, plan, precision, settings.label_smoothing)
-        if settings.batch_norm and start + steps >= total:
-            fold_batch_norm(net)
-        yield EpochRecord(epoch, settings.learning_rate * sum(factors) / len(factors), loss, accuracy)
+    while state.step < total:
+        for batch, targets in training_batches(images, labels, settings, state.step):
+            set_rate(state.optimizers, rate_factor(state.step, steps, settings))
+            share = settings.hardest if ALL_BEFORE < state.step / total < ALL_AFTER else 1.0
+            train_batch(state, batch, targets, share, precision, settings.label_smoothing)
+            yield end_epoch(state, steps, settings) if state.step % steps == 0 or state.step == total else None
 
 
-def training_batches(images: Tensor, labels: Tensor, settings: Train, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
-    """The batches of one epoch in their random order, transformed: float32 [b, 1, height, width], int64 [b]."""
+def training_batches(images: Tensor, labels: Tensor, settings: Train, first: int) -> Iterator[tuple[Tensor, Tensor]]:
+    """From step `first` to the end of its epoch, in random order, transformed: float32 [b, 1, h, w], int64 [b]."""
     count, (height, width) = len(images), images.shape[1:]
-    generator = torch.Generator().manual_seed(epoch_seed(settings.seed, epoch))
-    order = torch.randperm(count, generator=generator).to(images.device)
-    transforms = draw_transforms(count, settings.augmentation, generator).to(images.device)
     steps = math.ceil(count / settings.batch_size)
     total = count_steps(steps, settings)
-    for step, chosen in zip(range((epoch - 1) * steps, total), order.split(settings.batch_size), strict=False):
+    epoch, skipped = divmod(first, steps)
+    generator = torch.Generator().manual_seed(epoch_seed(settings.seed, epoch + 1))
+    order = torch.randperm(count, generator=generator).to(images.device)
+    transforms = draw_transforms(count, settings.augmentation, generator).to(images.device)
+    for step, chosen in zip(range(first, total), order.split(settings.batch_size)[skipped:], strict=False):
         low = step < settings.low_resolution * total
         size = (round(height * LOW_RESOLUTION), round(width * LOW_RESOLUTION)) if low else (height, width)
         moved = None if settings.augmentation.none and not low else transforms[chosen]
@@ -85,39 +90,40 @@ def training_batches(images: Tensor, labels: Tensor, settings: Train, epoch: int
         yield pixels, labels[chosen]
 
 
-def train(
-    net: nn.Module,
-    batches: Iterable[tuple[Tensor, Tensor]],
-    optimizers: list[Optimizer],
-    steps: Iterable[tuple[float, float]],
-    precision: torch.dtype,
-    smoothing: float,
-) -> tuple[float, float]:
-    """One epoch of training; the mean loss and the accuracy over the images, as they were when each batch was seen.
+def train_batch(
+    state: State, images: Tensor, labels: Tensor, share: float, precision: torch.dtype, smoothing: float
+) -> None:
+    """One step, on the share of the batch that `hardest_images` leaves.
 
-    Each of `steps` is the fraction of the learning rate, and the share of the batch that `hardest_images` leaves.
-    `smoothing` is the share of each label that is spread evenly over all classes (Szegedy et al., 2015); the mean loss
-    that is returned is that of the labels as they are.
+    `smoothing` is the share of each label that is spread evenly over all classes (Szegedy et al., 2015); the loss that
+    `state` sums up is that of the labels as they are, before the step.
     """
-    net.train()
-    loss_sum, correct, seen = 0.0, 0, 0
-    for (images, labels), (factor, share) in zip(batches, steps, strict=True):
-        set_rate(optimizers, factor)
-        images = images.contiguous(memory_format=torch.channels_last)
-        with torch.autocast(images.device.type, dtype=torch.bfloat16, enabled=precision == torch.bfloat16):
-            if share < 1:
-                images, labels = hardest_images(net, images, labels, share)
-            log_probabilities = net(images)
-            loss = F.nll_loss(log_probabilities, labels)
-            objective = (1 - smoothing) * loss - smoothing * log_probabilities.mean() if smoothing else loss
-        net.zero_grad()
-        objective.backward()
-        for optimizer in optimizers:
-            optimizer.step()
-        loss_sum += loss.item() * len(labels)
-        correct += get_correct_prediction_count(log_probabilities, labels)
-        seen += len(labels)
-    return loss_sum / seen, correct / seen
+    state.net.train()
+    images = images.contiguous(memory_format=torch.channels_last)
+    with torch.autocast(images.device.type, dtype=torch.bfloat16, enabled=precision == torch.bfloat16):
+        if share < 1:
+            images, labels = hardest_images(state.net, images, labels, share)
+        log_probabilities = state.net(images)
+        loss = F.nll_loss(log_probabilities, labels)
+        objective = (1 - smoothing) * loss - smoothing * log_probabilities.mean() if smoothing else loss
+    state.net.zero_grad()
+    objective.backward()
+    for optimizer in state.optimizers:
+        optimizer.step()
+    state.step += 1
+    state.loss_sum += loss.item() * len(labels)
+    state.correct += get_correct_prediction_count(log_probabilities, labels)
+    state.seen += len(labels)
+
+
+def end_epoch(state: State, steps: int, settings: Train) -> EpochRecord:
+    """The record of the epoch, of up to `steps` steps, that has just ended; its sums start anew."""
+    epoch = (state.step - 1) // steps
+    factors = [rate_factor(step, steps, settings) for step in range(epoch * steps, state.step)]
+    rate = settings.learning_rate * sum(factors) / len(factors)
+    record = EpochRecord(epoch + 1, rate, state.loss_sum / state.seen, state.correct / state.seen)
+    state.loss_sum, state.correct, state.seen = 0.0, 0, 0
+    return record
 
 
 @torch.no_grad()

@@ -8,6 +8,7 @@ import torch
 from src.audit import audit, violations
 from src.augment import draw_transforms, transform
 from src.dataset import load_dataset
+from src.device import make_portable
 from src.errors import PipelineError
 from src.figures import plot_sample_training_images
 from src.files import write_csv, write_json
@@ -25,6 +26,7 @@ def main(
     samples: Path,
     augmented: Path,
 ) -> None:
+    make_portable(params.train)
     splits = {"train": load_dataset(train), "validation": load_dataset(validation), "test": load_dataset(test)}
     figures = audit(splits)
     wrong = violations(figures, params.inspect, params.train.normalize, same_test_set=params.prepare.validation == 0)

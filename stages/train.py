@@ -2,29 +2,32 @@
 
 import math
 import time
-from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
 
+from src.checkpoint import load_checkpoint, remove_checkpoints, result_key, save_checkpoint
 from src.dataset import Dataset, load_dataset
 from src.device import fingerprint, get_precision, prepare_device
 from src.errors import PipelineError
 from src.evaluation import test
 from src.files import write_csv, write_json
-from src.model import IMAGE, NETWORKS, initialize, summary
+from src.model import IMAGE, NETWORKS, fold_batch_norm, initialize, summary
+from src.optim import count_steps
 from src.params import Params, Train
-from src.stage import run_stage
-from src.training import fit
+from src.stage import interruption_deferred, run_stage
+from src.training import EpochRecord, fit, start
 from src.weights import Description, save_model
 
 
-def main(params: Params, train: Path, validation: Path, model: Path, history: Path, metrics: Path) -> None:
+def main(
+    params: Params, train: Path, validation: Path, checkpoints: Path, model: Path, history: Path, metrics: Path
+) -> None:
     settings = params.train
     device = prepare_device(settings)
-    precision = get_precision(settings.precision, device)
+    precision = get_precision(settings, device)
     training, validation_set = load_dataset(train), load_dataset(validation)
     check_images(training, settings, train)
     net = NETWORKS[params.model.name](len(training.classes))
@@ -33,36 +36,64 @@ def main(params: Params, train: Path, validation: Path, model: Path, history: Pa
     facts = fingerprint(device, precision)
     print(", ".join(f"{key} {value}" for key, value in facts.items()), flush=True)
 
-    def progress(batches: Iterable, count: int, epoch: int) -> Iterable:
-        label = f"epoch {epoch}/{math.ceil(settings.epochs)}"
-        bar: Iterable = tqdm(batches, label, count, unit="batch", leave=False, disable=None)
-        return bar
+    state = start(net, settings, device, precision)
+    total = count_steps(math.ceil(len(training) / settings.batch_size), settings)
+    folder = checkpoints / result_key(params, (train, validation), facts)
+    rows = load_checkpoint(folder, state)
+    first_step = state.step
+    if first_step:
+        print(f"going on after step {first_step:,} of {total:,}, from {folder}", flush=True)
+    if rows:
+        write_history(history, rows)
+    with interruption_deferred() as interrupted:
+        saved = clock = time.perf_counter()
+        measuring = 0.0
+        steps = fit(state, training, settings, device, precision)
+        bar = tqdm(steps, "training", total, initial=first_step, unit="batch", leave=False, disable=None)
+        for record in bar:
+            if record:
+                now = time.perf_counter()
+                loss, accuracy = test(fold_batch_norm(net), validation_set, settings.normalize, device)
+                check_losses(record, loss, settings)
+                rows.append({**asdict(record), "validation_loss": loss, "validation_accuracy": accuracy})
+                write_history(history, rows)
+                bar.clear()
+                print(describe(rows[-1], math.ceil(settings.epochs)), flush=True)
+                measuring += time.perf_counter() - now
+            stop = interrupted()
+            if record or stop or time.perf_counter() - saved > settings.checkpoint_seconds:
+                save_checkpoint(folder, state, rows)
+                saved = time.perf_counter()
+            if stop:
+                break
+    seconds = time.perf_counter() - clock - measuring
+    print(f"{state.step - first_step:,} steps of {settings.batch_size} images in {seconds:.1f} s, validation excluded")
 
-    rows: list[dict[str, Any]] = []
-    seconds, start = 0.0, time.perf_counter()
-    for record in fit(net, training, settings, device, precision, progress):
-        seconds += time.perf_counter() - start
-        loss, accuracy = test(net, validation_set, settings.normalize, device)
-        if not math.isfinite(record.train_loss + loss):
-            raise PipelineError(
-                "training diverged",
-                found=f"a loss of {record.train_loss + loss} in epoch {record.epoch}",
-                expected="finite losses",
-                where="params.yaml: train.learning_rate",
-                run=f"dvc exp run -S train.learning_rate={settings.learning_rate / 10:g}",
-            )
-        rows.append({**asdict(record), "validation_loss": loss, "validation_accuracy": accuracy})
-        write_csv(history, list(rows[0]), [list(row.values()) for row in rows])
-        print(describe(rows[-1], math.ceil(settings.epochs)), flush=True)
-        start = time.perf_counter()
-
-    images = round(len(training) * settings.epochs)
-    print(f"{images:,} images in {seconds:.1f} s, {images / seconds:,.0f} a second, validation excluded")
+    net = fold_batch_norm(net)
     description = Description(
         network=params.model.name, classes=training.classes, normalize=settings.normalize, fingerprint=facts
     )
     save_model(model, net, description)
-    write_json(metrics, {"parameters": sum(weight.numel() for weight in net.parameters()), **rows[-1]})
+    parameters = sum(weight.numel() for weight in net.parameters())
+    write_json(metrics, {"parameters": parameters, **rows[-1], "machine": facts})
+    remove_checkpoints(folder)
+
+
+def write_history(path: Path, rows: list[dict[str, Any]]) -> None:
+    write_csv(path, list(rows[0]), [list(row.values()) for row in rows])
+
+
+def check_losses(record: EpochRecord, validation_loss: float, settings: Train) -> None:
+    """Raises PipelineError where one is not finite."""
+    loss = record.train_loss + validation_loss
+    if not math.isfinite(loss):
+        raise PipelineError(
+            "training diverged",
+            found=f"a loss of {loss} in epoch {record.epoch}",
+            expected="finite losses",
+            where="params.yaml: train.learning_rate",
+            run=f"dvc exp run -S train.learning_rate={settings.learning_rate / 10:g}",
+        )
 
 
 def check_images(training: Dataset, settings: Train, path: Path) -> None:

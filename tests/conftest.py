@@ -5,7 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +14,7 @@ import yaml
 
 from src.idx import write_idx
 from src.params import Params, load_params
+from tools.verify import recorded_outputs
 
 ROOT = Path(__file__).parents[1]
 TRAIN, TEST, VALIDATION = 330, 110, 50  # 330 - 50 = 280 images: an uneven last batch of 24 after four of 64
@@ -72,6 +73,7 @@ def write_tiny(folder: Path) -> None:
     pixels = np.frombuffer(files["train-images-idx3-ubyte"], np.uint8, offset=16) / 255
     params["prepare"]["validation"] = VALIDATION
     params["train"]["batch_size"] = 64
+    params["train"]["threads"] = 1  # two tests run side by side
     params["train"]["normalize"] = {"mean": round(float(pixels.mean()), 3), "std": round(float(pixels.std()), 3)}
     (folder / "params.yaml").write_text(yaml.safe_dump(params))
 
@@ -108,6 +110,11 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
     run(["git", "add", "--all"], folder)
     run(["git", "commit", "--quiet", "--message", "first run"], folder)
     return folder
+
+
+def outputs(folder: Path) -> dict[str, str]:
+    """The digest of every output, as dvc.lock records it."""
+    return recorded_outputs((folder / "dvc.lock").read_text())
 
 
 @pytest.fixture
@@ -148,3 +155,33 @@ def is_block(done: subprocess.CompletedProcess[str], *words: str) -> bool:
         and rows == ["found", "expected", "where", "run"]
         and all(word in done.stderr for word in words)
     )
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 64 KiB of its own."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(folder)]
+    if os.geteuid() or subprocess.run(command, capture_output=True, check=False).returncode:
+        pytest.skip("mounting a file system needs root")
+    yield folder
+    subprocess.run(["umount", str(folder)], check=True)
+
+
+def resize(disk: Path, size: str) -> None:
+    """Give `small_disk` another size, as mount writes it: 4k, 64m."""
+    subprocess.run(["mount", "-o", f"remount,size={size}", str(disk)], check=True)
+
+
+@pytest.fixture
+def count(record_property: Callable[[str, object], None]) -> Callable[[str], None]:
+    """Report a number of trials in the summary at the end."""
+    return lambda text: record_property("count", text)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    for report in terminalreporter.getreports("passed"):
+        for name, value in report.user_properties:
+            if name == "count" and report.when == "call":
+                terminalreporter.write_line(str(value))

@@ -2,19 +2,14 @@
 
 import json
 import math
+import os
 from pathlib import Path
 
 import pandas as pd
 import pytest
 import yaml
 
-from tests.conftest import TEST, new_clone, run
-
-
-def outputs(folder: Path) -> dict[str, str]:
-    """The digest of every output, as dvc.lock records it."""
-    lock = yaml.safe_load((folder / "dvc.lock").read_text())
-    return {out["path"]: out["md5"] for stage in lock["stages"].values() for out in stage["outs"]}
+from tests.conftest import TEST, new_clone, outputs, run
 
 
 def restore(folder: Path) -> None:
@@ -142,3 +137,29 @@ def test_experiments_elsewhere_use_their_own_copy_of_the_code(project: Path, how
         run(["dvc", "exp", "run", "--run-all"], project)
     imported = Path(mark.read_text())
     assert project / ".dvc/tmp/exps" in imported.parents
+
+
+@pytest.mark.parametrize("path", ["data/model/model.safetensors", "data/prepared/test.safetensors"])
+def test_a_flipped_bit_in_the_cache(project: Path, path: str) -> None:
+    """A bit that changes on the disk, unseen by DVC, in a file that it then checks out: its reader tells."""
+    digest = outputs(project)[path]
+    cached = project / ".dvc/cache/files/md5" / digest[:2] / digest[2:]
+    stat, whole = cached.stat(), cached.read_bytes()
+    damaged = bytearray(whole)
+    damaged[len(damaged) // 2] ^= 1
+    cached.chmod(0o644)
+    cached.write_bytes(damaged)
+    os.utime(cached, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    cached.chmod(stat.st_mode)
+    (project / path).unlink()
+    try:
+        run(["dvc", "checkout", "--force", path], project)
+        change(project, "evaluate", "calibration_bins", 7)
+        done = run(["dvc", "repro", "evaluate"], project, check=False)
+        assert done.returncode
+        assert f"error: {Path(path).name} is not" in done.stderr
+        assert "content of SHA-256" in done.stderr
+    finally:
+        cached.chmod(0o644)
+        cached.write_bytes(whole)
+        cached.chmod(stat.st_mode)

@@ -19,6 +19,19 @@ def test_its_files_exist() -> None:
     assert not [path for path in paths if not (ROOT / path).exists()]
 
 
+def test_each_guarantee_names_its_test() -> None:
+    """The tests and files of tests that docs/guarantees.md names are there, in every row of its tables."""
+    text = (ROOT / "docs/guarantees.md").read_text()
+    code = {path.name: path.read_text() for path in (ROOT / "tests").glob("test_*.py")}
+    rows = [line for line in text.splitlines() if line.startswith("| ") and "promise |" not in line]
+    assert len(rows) > 15
+    for row in rows:
+        proofs = re.findall(r"`(test_\w+(?:\.py)?|make [\w-]+)`", row.rsplit("|", 2)[1])
+        assert proofs, row
+        for proof in proofs:
+            assert proof in code or proof.startswith("make ") or any(f"def {proof}(" in x for x in code.values()), proof
+
+
 def test_its_commands_are_those_of_make() -> None:
     """Every `make` word is a target."""
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))

@@ -1,0 +1,176 @@
+"""Run the pipeline in clean clones and hold every output against each other and against what is committed.
+
+python -m tools.verify             two clones, the whole pipeline, and the committed dvc.lock
+python -m tools.verify --quick     two clones, a tenth of an epoch
+python -m tools.verify --portable  one clone, a short portable run, and the committed tools/portable.md5
+"""
+
+import argparse
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import yaml
+
+from src.errors import PipelineError
+from src.idx import read_idx, write_idx
+from src.mnist import read_checksums
+from src.stage import fail
+
+ROOT = Path(__file__).parents[1]
+PORTABLE = Path("tools/portable.md5")
+IMAGES = {"train": 300, "t10k": 100}  # the first ones of MNIST, for the portable run
+SETTINGS = {  # of the portable run: five steps, of which three at 20 x 20 pixels
+    "prepare.validation": 50,
+    "train.portable": "true",
+    "train.epochs": 1.0,
+    "train.batch_size": 50,
+    "train.low_resolution": 0.5,
+}
+
+Outputs = dict[str, str]
+
+
+def recorded_outputs(lock: str) -> Outputs:
+    """The MD5 sum of every output that the text of a dvc.lock records."""
+    stages = yaml.safe_load(lock)["stages"]
+    return {out["path"]: out["md5"] for stage in stages.values() for out in stage["outs"]}
+
+
+def clone(folder: Path) -> Path:
+    """The last commit in a new folder, without any cache; the raw files are lent, since each run verifies them."""
+    subprocess.run(["git", "clone", "--quiet", str(ROOT), str(folder)], check=True)
+    if (ROOT / "data/raw").is_dir():
+        shutil.copytree(ROOT / "data/raw", folder / "data/raw", dirs_exist_ok=True)
+    return folder
+
+
+def reproduce(folder: Path, settings: dict[str, object], path: Path | None = None) -> Outputs:
+    """Run the pipeline there and return its outputs; raises PipelineError where it fails.
+
+    `path`: a folder whose programs go before all others.
+    """
+    changes = [f"--set-param={key}={value}" for key, value in settings.items()]
+    command = ["dvc", *(["exp", "run", *changes] if changes else ["repro"]), "--no-run-cache"]
+    folders = [path, Path(sys.executable).parent, os.environ["PATH"]]
+    environment = {**os.environ, "PATH": os.pathsep.join(str(item) for item in folders if item)}
+    print(f"{folder.name}: {' '.join(command)}", flush=True)
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise PipelineError(
+            "the pipeline fails in a clean clone",
+            found=f"exit status {done.returncode}\n{done.stdout[-2000:]}{done.stderr[-2000:]}",
+            expected="a run without errors",
+            where="the last commit",
+            run=f"git clone {ROOT} /tmp/clone && cd /tmp/clone && {' '.join(command)}",
+        )
+    return recorded_outputs((folder / "dvc.lock").read_text())
+
+
+def compare(columns: dict[str, Outputs]) -> tuple[str, bool]:
+    """A table of the first digits of each output's sum, and whether the columns are equal."""
+    table = pd.DataFrame(columns)
+    equal = table.eq(table.iloc[:, 0], axis=0).all(axis=1)
+    shown = table.map(lambda digest: str(digest)[:12]).assign(same=equal.map({True: "yes", False: "NO"}))
+    return f"{shown.to_string()}\n\n{equal.sum()} of {len(equal)} outputs are the same", bool(equal.all())
+
+
+def machine(text: str) -> dict[str, Any]:
+    """The fingerprint in the text of a metrics/train.json."""
+    found: dict[str, Any] = json.loads(text)["machine"]
+    return found
+
+
+def committed(path: str) -> str:
+    return subprocess.check_output(["git", "show", f"HEAD:{path}"], cwd=ROOT, text=True)
+
+
+def verify(quick: bool, scratch: Path) -> bool:
+    """Two clones against each other and, unless `quick`, against the last commit."""
+    first, second = clone(scratch / "first"), clone(scratch / "second")
+    settings: dict[str, object] = {"train.epochs": 0.1} if quick else {}
+    columns = {folder.name: reproduce(folder, settings) for folder in (first, second)}
+    here = machine((first / "metrics/train.json").read_text())
+    if not quick:
+        there = machine(committed("metrics/train.json"))
+        if here == there:
+            columns["committed"] = recorded_outputs(committed("dvc.lock"))
+        else:
+            for key in sorted({*here, *there}):
+                if here.get(key) != there.get(key):
+                    print(f"{key}: {here.get(key)} here, {there.get(key)} where the commit was made")
+            print("On another type of machine other bytes are expected; the two clones are compared alone.\n")
+    table, equal = compare(columns)
+    print(table)
+    return equal
+
+
+def keep_first_images(folder: Path) -> None:
+    """Cut the four files of MNIST in a clone to their first `IMAGES`, and write the sums that the pipeline expects."""
+    sums = folder / "data/mnist.sha256"
+    text = ""
+    for name in read_checksums(sums):
+        path = folder / "data/raw" / name
+        axes = 3 if "images" in name else 1
+        content = write_idx(read_idx(path.read_bytes(), axes)[: IMAGES[name.split("-")[0]]])
+        path.write_bytes(content)
+        text += f"{hashlib.sha256(content).hexdigest()}  {name}\n"
+    sums.write_text(text)
+
+
+def emulator(folder: Path, processor: str) -> Path:
+    """A folder with a `python` that runs on an emulated processor, by a name that qemu-x86_64 knows."""
+    from src.device import PORTABLE_ENVIRONMENT
+
+    settings = " ".join(f"{key}={value}" for key, value in PORTABLE_ENVIRONMENT.items())
+    folder.mkdir()
+    script = folder / "python"
+    script.write_text(f"#!/bin/sh\n{settings} exec qemu-x86_64 -cpu {processor} '{sys.executable}' \"$@\"\n")
+    script.chmod(0o755)
+    return folder
+
+
+def verify_portable(scratch: Path, processor: str | None, update: bool) -> bool:
+    """The short portable run, on this processor or on an emulated one, against the committed sums."""
+    folder = clone(scratch / "portable")
+    keep_first_images(folder)
+    found = reproduce(folder, SETTINGS, emulator(scratch / "bin", processor) if processor else None)
+    if update:
+        (ROOT / PORTABLE).write_text("".join(f"{digest}  {path}\n" for path, digest in found.items()))
+    lines = (line.split("  ") for line in (ROOT / PORTABLE).read_text().splitlines())
+    table, equal = compare({processor or "this processor": found, "committed": {path: md5 for md5, path in lines}})
+    print(table)
+    return equal
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    kind = parser.add_mutually_exclusive_group()
+    kind.add_argument("--quick", action="store_true", help="a tenth of an epoch, in a minute")
+    kind.add_argument("--portable", action="store_true", help="the short portable run alone")
+    parser.add_argument("--processor", metavar="NAME", help="for --portable: emulate Haswell, Skylake-Client, EPYC ...")
+    parser.add_argument("--update", action="store_true", help=f"for --portable: write {PORTABLE} anew")
+    options = parser.parse_args()
+    if (options.processor or options.update) and not options.portable:
+        parser.error("--processor and --update belong to --portable")
+    with tempfile.TemporaryDirectory() as folder:
+        scratch = Path(folder)
+        try:
+            if options.portable:
+                equal = verify_portable(scratch, options.processor, options.update)
+            else:
+                equal = verify(options.quick, scratch)
+        except PipelineError as error:
+            fail(str(error), status=1)
+    sys.exit(not equal)
+
+
+if __name__ == "__main__":
+    main()
