@@ -11,6 +11,8 @@ import resource
 import subprocess
 import sys
 import time
+from functools import reduce
+from operator import getitem
 from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
@@ -42,12 +44,9 @@ def recipe_params(name: str) -> Params:
     values = yaml.safe_load(Path("params.yaml").read_text())
     lines = [] if name == "default" else (HERE / f"recipes/{name}.txt").read_text().splitlines()
     for line in lines:
-        key, value = line.removeprefix("--set-param=").split("=", 1)
-        section = values
-        *path, last = key.split(".")
-        for part in path:
-            section = section[part]
-        section[last] = yaml.safe_load(value)
+        name, value = line.removeprefix("--set-param=").split("=", 1)
+        *path, key = name.split(".")
+        reduce(getitem, path, values)[key] = yaml.safe_load(value)
     return Params.model_validate(values)
 
 

@@ -13,6 +13,8 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from functools import reduce
+from operator import getitem
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +31,7 @@ PORTABLE = Path("tools/portable.md5")
 IMAGES = {"train": 300, "t10k": 100}  # the first ones of MNIST, for the portable run
 SETTINGS = {  # of the portable run: five steps, of which three at 20 x 20 pixels
     "prepare.validation": 50,
-    "train.portable": "true",
+    "train.portable": True,
     "train.epochs": 1.0,
     "train.batch_size": 50,
     "train.low_resolution": 0.5,
@@ -57,11 +59,17 @@ def reproduce(folder: Path, settings: dict[str, object], path: Path | None = Non
 
     `path`: a folder whose programs go before all others.
     """
-    changes = [f"--set-param={key}={value}" for key, value in settings.items()]
-    command = ["dvc", *(["exp", "run", *changes] if changes else ["repro"]), "--no-run-cache"]
+    params = folder / "params.yaml"
+    values = yaml.safe_load(params.read_text())
+    for name, value in settings.items():
+        *section, key = name.split(".")
+        reduce(getitem, section, values)[key] = value
+    if settings:
+        params.write_text(yaml.safe_dump(values))
+    command = ["dvc", "repro", "--no-run-cache"]
     folders = [path, Path(sys.executable).parent, os.environ["PATH"]]
     environment = {**os.environ, "PATH": os.pathsep.join(str(item) for item in folders if item)}
-    print(f"{folder.name}: {' '.join(command)}", flush=True)
+    print(f"{folder.name} clone: {' '.join(command)}", flush=True)
     done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
     if done.returncode:
         raise PipelineError(
@@ -69,7 +77,7 @@ def reproduce(folder: Path, settings: dict[str, object], path: Path | None = Non
             found=f"exit status {done.returncode}\n{done.stdout[-2000:]}{done.stderr[-2000:]}",
             expected="a run without errors",
             where="the last commit",
-            run=f"git clone {ROOT} /tmp/clone && cd /tmp/clone && {' '.join(command)}",
+            run=f"git clone '{ROOT}' again && cd again && make repro",
         )
     return recorded_outputs((folder / "dvc.lock").read_text())
 
