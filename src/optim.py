@@ -62,15 +62,17 @@ def build_optimizers(net: nn.Module, settings: Train, precision: torch.dtype) ->
     """The optimisers that together hold every parameter once; each group keeps its `initial_lr`."""
     rate, momentum, decay = settings.learning_rate, settings.momentum, settings.weight_decay
     parameters = list(net.parameters())
+    fused = settings.portable or None  # exact square roots; otherwise they are MKL's, which differ between makers
     optimizers: list[Optimizer]
     if settings.optimizer == "sgd":
         optimizers = [SGD(parameters, lr=rate, momentum=momentum, weight_decay=decay)]
     elif settings.optimizer == "adamw":
-        optimizers = [AdamW(parameters, lr=rate, betas=(momentum, 0.999), weight_decay=decay)]
+        optimizers = [AdamW(parameters, lr=rate, betas=(momentum, 0.999), weight_decay=decay, fused=fused)]
     else:  # the last layer and the biases are not rotations of anything: a tenth of the rate, by AdamW
         *hidden, _ = [weight for weight in parameters if weight.ndim > 1]
         others = [weight for weight in parameters if not any(weight is item for item in hidden)]
-        optimizers = [Muon(hidden, rate, momentum, decay, precision), AdamW(others, lr=rate / 10, weight_decay=0.01)]
+        adamw = AdamW(others, lr=rate / 10, weight_decay=0.01, fused=fused)
+        optimizers = [Muon(hidden, rate, momentum, decay, precision), adamw]
     for group in (group for optimizer in optimizers for group in optimizer.param_groups):
         group["initial_lr"] = group["lr"]
     return optimizers
