@@ -13,6 +13,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Mapping
 from functools import reduce
 from operator import getitem
 from pathlib import Path
@@ -54,7 +55,7 @@ def clone(folder: Path) -> Path:
     return folder
 
 
-def reproduce(folder: Path, settings: dict[str, object], path: Path | None = None) -> Outputs:
+def reproduce(folder: Path, settings: Mapping[str, object], path: Path | None = None) -> Outputs:
     """Run the pipeline there and return its outputs; raises PipelineError where it fails.
 
     `path`: a folder whose programs go before all others.
@@ -103,7 +104,7 @@ def committed(path: str) -> str:
 def verify(quick: bool, scratch: Path) -> bool:
     """Two clones against each other and, unless `quick`, against the last commit."""
     first, second = clone(scratch / "first"), clone(scratch / "second")
-    settings: dict[str, object] = {"train.epochs": 0.1} if quick else {}
+    settings = {"train.epochs": 0.1} if quick else {}
     columns = {folder.name: reproduce(folder, settings) for folder in (first, second)}
     here = machine((first / "metrics/train.json").read_text())
     if not quick:
