@@ -97,6 +97,15 @@ def machine(text: str) -> dict[str, Any]:
     return found
 
 
+def differences(here: dict[str, Any], there: dict[str, Any]) -> list[str]:
+    """What differs between two fingerprints, a line each."""
+    return [
+        f"{key}: {here.get(key)} here, {there.get(key)} where the commit was made"
+        for key in sorted({*here, *there})
+        if here.get(key) != there.get(key)
+    ]
+
+
 def committed(path: str) -> str:
     return subprocess.check_output(["git", "show", f"HEAD:{path}"], cwd=ROOT, text=True)
 
@@ -108,14 +117,12 @@ def verify(quick: bool, scratch: Path) -> bool:
     columns = {folder.name: reproduce(folder, settings) for folder in (first, second)}
     here = machine((first / "metrics/train.json").read_text())
     if not quick:
-        there = machine(committed("metrics/train.json"))
-        if here == there:
-            columns["committed"] = recorded_outputs(committed("dvc.lock"))
-        else:
-            for key in sorted({*here, *there}):
-                if here.get(key) != there.get(key):
-                    print(f"{key}: {here.get(key)} here, {there.get(key)} where the commit was made")
+        other = differences(here, machine(committed("metrics/train.json")))
+        if other:
+            print("\n".join(other))
             print("On another type of machine other bytes are expected; the two clones are compared alone.\n")
+        else:
+            columns["committed"] = recorded_outputs(committed("dvc.lock"))
     table, equal = compare(columns)
     print(table)
     return equal
