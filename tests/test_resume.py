@@ -112,6 +112,12 @@ def prepared(tiny: Path, stage: Stage) -> Path:
     return tiny
 
 
+def hear_everything() -> None:
+    """A shell starts what it puts in the background deaf to Ctrl-C, and that is inherited."""
+    for number in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM):
+        signal.signal(number, signal.SIG_DFL)
+
+
 Begin = Callable[[Path, list[str]], subprocess.Popen[str]]
 
 
@@ -123,7 +129,8 @@ def begin() -> Iterator[Begin]:
     def start(folder: Path, command: list[str]) -> subprocess.Popen[str]:
         process = subprocess.Popen(
             command, cwd=folder, env=environment(PYTHONPATH=str(ROOT) if command[0] == "python" else ""),
-            start_new_session=True, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+            start_new_session=True, preexec_fn=hear_everything,
+            text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
         )  # fmt: skip
         processes.append(process)
         return process
