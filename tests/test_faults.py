@@ -77,6 +77,7 @@ def test_missing_or_foreign_model(model: Path, stage: Stage) -> None:
             load_model(model)
     stage("prepare", check=True)
     assert is_block(stage("evaluate"), MODEL, "no such file", "dvc repro")
+    assert not model.parents[2].joinpath("metrics").exists()
 
 
 @pytest.mark.parametrize(("path", "reader"), [(MODEL, "evaluate"), ("data/prepared/train.safetensors", "inspect")])
