@@ -10,15 +10,16 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NoReturn
+
+import psutil
 
 from src.errors import PipelineError
 from src.params import load_params
 
 LOCK = Path(".dvc/tmp/stage.lock")
-PARENT = os.getppid()
 
 
 def run_stage(main: Callable[..., None]) -> None:
@@ -101,13 +102,16 @@ def _on_interruption(handler: Callable[[int, Any], object] | signal.Handlers) ->
 def _stop_when_orphaned() -> None:
     """Interrupt this process once the `dvc` that started it is gone, of which `kill -9` says nothing to its children.
 
-    A child of `dvc` is in its process group; who adopts an orphan is in another.
+    Between the two a shell may stay; it has DVC_STAGE too. Who adopts an orphan is in another process group.
     """
-    try:
-        while os.getppid() == PARENT and os.getpgid(PARENT) == os.getpgrp():
+    with suppress(psutil.Error, ProcessLookupError):
+        process = psutil.Process()
+        for dvc in process.parents():
+            if "DVC_STAGE" not in dvc.environ():
+                break
+            process = dvc
+        while process.ppid() == dvc.pid and os.getpgid(dvc.pid) == os.getpgrp():
             time.sleep(0.1)
-    except ProcessLookupError:
-        pass
     signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGTERM)  # it may wait in a system call
 
 
