@@ -15,6 +15,7 @@ from torch import Tensor
 from src.params import Params
 from src.tensors import load_tensors, save_tensors
 from src.training import State
+from src.weights import to_arrays
 
 KEPT = 2  # the newest, and the one before in case that one is damaged
 
@@ -36,8 +37,8 @@ def result_key(params: Params, data: Iterable[Path], facts: dict[str, str | int]
 def save_checkpoint(folder: Path, state: State, history: list[dict[str, Any]]) -> None:
     """Write `state` and the epochs so far, and keep the checkpoint before; an OSError leaves those that there were."""
     numbers = {"step": state.step, "loss_sum": state.loss_sum, "correct": state.correct, "seen": state.seen}
-    arrays = {name: tensor.detach().cpu().contiguous().numpy() for name, tensor in _tensors(state).items()}
-    save_tensors(folder / f"{state.step:09}.checkpoint", arrays, {"state": numbers, "history": history})
+    about = {"state": numbers, "history": history}
+    save_tensors(folder / f"{state.step:09}.checkpoint", to_arrays(_tensors(state)), about)
     for path in _newest_first(folder)[KEPT:]:
         path.unlink()
 

@@ -41,7 +41,7 @@ def orthogonalize(matrix: Tensor, precision: torch.dtype = torch.float32, steps:
     """Bring all singular values of a matrix [rows, columns] near 1, by a quintic Newton-Schulz iteration.
 
     The same polynomial of X X^T multiplies X at each step, so the steps are taken on that small square alone, and the
-    two products with the large X are left: 2.3 ms for all of Net's weights in bfloat16, 9 ms step by step in float32.
+    two products with the large X are left: in float32, half the time.
     """
     a, b, c = 3.4445, -4.7750, 2.0315
     wide = matrix.shape[0] <= matrix.shape[1]

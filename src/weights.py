@@ -1,10 +1,12 @@
 """The model file: the weights, and what is needed to use them."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
+import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from src.errors import PipelineError
 from src.model import NETWORKS
@@ -23,8 +25,12 @@ class Description(Section):
 
 def save_model(path: Path, net: nn.Module, description: Description) -> None:
     """Write the weights and `description`."""
-    weights = {name: weight.detach().cpu().contiguous().numpy() for name, weight in net.state_dict().items()}
-    save_tensors(path, weights, description.model_dump(mode="json"))
+    save_tensors(path, to_arrays(net.state_dict()), description.model_dump(mode="json"))
+
+
+def to_arrays(tensors: Mapping[str, Tensor]) -> dict[str, np.ndarray]:
+    """Of any device and layout in memory, as `save_tensors` takes them."""
+    return {name: tensor.detach().cpu().contiguous().numpy() for name, tensor in tensors.items()}
 
 
 def load_model(path: Path) -> tuple[nn.Module, Description]:

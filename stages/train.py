@@ -37,7 +37,8 @@ def main(
     print(", ".join(f"{key} {value}" for key, value in facts.items()), flush=True)
 
     state = start(net, settings, device, precision)
-    total = count_steps(math.ceil(len(training) / settings.batch_size), settings)
+    steps_per_epoch, epochs = math.ceil(len(training) / settings.batch_size), math.ceil(settings.epochs)
+    total = count_steps(steps_per_epoch, settings)
     folder = checkpoints / result_key(params, (train, validation), facts)
     rows = load_checkpoint(folder, state)
     first_step = state.step
@@ -49,8 +50,13 @@ def main(
         saved = clock = time.perf_counter()
         measuring = 0.0
         steps = fit(state, training, settings, device, precision)
-        bar = tqdm(steps, "training", total, initial=first_step, unit="batch", leave=False, disable=None)
+        scale = {"unit": " images", "unit_scale": settings.batch_size}
+        bar = tqdm(steps, total=total, initial=first_step, **scale, leave=False, disable=None)
         for record in bar:
+            if state.seen:
+                bar.set_description(f"epoch {state.step // steps_per_epoch + 1}/{epochs}", refresh=False)
+                loss, accuracy = state.loss_sum / state.seen, state.correct / state.seen
+                bar.set_postfix_str(f"loss {loss:.4f}, accuracy {accuracy:.4f}", refresh=False)
             if record:
                 now = time.perf_counter()
                 loss, accuracy = test(fold_batch_norm(net), validation_set, settings.normalize, device)
@@ -58,7 +64,7 @@ def main(
                 rows.append({**asdict(record), "validation_loss": loss, "validation_accuracy": accuracy})
                 write_history(history, rows)
                 bar.clear()
-                print(describe(rows[-1], math.ceil(settings.epochs)), flush=True)
+                print(describe(rows[-1], epochs), flush=True)
                 measuring += time.perf_counter() - now
             stop = interrupted()
             if record or stop or time.perf_counter() - saved > settings.checkpoint_seconds:
@@ -113,7 +119,7 @@ def check_images(training: Dataset, settings: Train, path: Path) -> None:
             found=f"{count:,} images in batches of {size}",
             expected="two images or more in every batch, the last too",
             where="params.yaml: train.batch_size and train.batch_norm",
-            run=f"dvc exp run -S train.batch_size={size + 1}",
+            run="dvc exp run -S train.batch_norm=false   # or with another train.batch_size",
         )
 
 
