@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from src.scores import confusion_matrix, expected_calibration_error, wilson_interval
+from src.scores import confusion_matrix, expected_calibration_error, mcnemar, wilson_interval
 
 
 def test_confusion_matrix_by_hand() -> None:
@@ -38,3 +38,11 @@ def test_calibration_error_by_hand() -> None:
     """Two bins: |1 - 0.75| and |0.5 - 0.25| halves; a confidence of 1 belongs to the last bin."""
     confidence, correct = np.array([0.2, 0.3, 1.0, 0.5]), np.array([True, False, True, True])
     assert expected_calibration_error(confidence, correct, 2) == pytest.approx(0.5 * 0.25 + 0.5 * 0.25)
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "p"), [(0, 0, 1), (5, 5, 1), (0, 5, 0.0625), (6, 0, 0.03125), (2, 8, 0.109375), (0, 2000, 0)]
+)
+def test_mcnemar_by_hand(first: int, second: int, p: float) -> None:
+    """Twice the tail of a fair coin: 2 / 2^5, 2 / 2^6, 2 (1 + 10 + 45) / 2^10."""
+    assert mcnemar(first, second) == pytest.approx(p, abs=1e-12)

@@ -1,0 +1,172 @@
+"""Compare two revisions, experiments or the workspace: what differs, and is the difference more than chance?
+
+python -m tools.compare HEAD~1 HEAD
+python -m tools.compare HEAD workspace --gate --floor 0.993    exit status 1 where the second is no good
+"""
+
+import argparse
+import io
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import dvc.api
+import numpy as np
+import pandas as pd
+import yaml
+from dvc.exceptions import DvcException
+from dvc.scm import SCMError
+
+from src.dataset import load_dataset
+from src.errors import PipelineError
+from src.figures import draw_grid
+from src.scores import mcnemar, wilson_interval
+from src.stage import fail
+
+PARAMS, PREDICTIONS, TEST = "params.yaml", "metrics/predictions.csv", Path("data/prepared/test.safetensors")
+PICTURE = Path("dvc_plots/flipped.png")
+SIGNIFICANT = 0.05
+LISTED, DRAWN = 20, 80  # flipped images
+
+
+@dataclass(frozen=True)
+class Run:
+    """One trained model: `predictions` has the columns index, actual, predicted and confidence."""
+
+    name: str
+    params: dict[str, Any]
+    predictions: pd.DataFrame
+
+
+def load_run(name: str) -> Run:
+    """The run that a git revision, an experiment or, by the name "workspace", the working tree holds.
+
+    Raises PipelineError where there is none.
+    """
+    try:
+        params, predictions = (
+            dvc.api.read(path, rev=None if name == "workspace" else name) for path in (PARAMS, PREDICTIONS)
+        )
+    except (DvcException, SCMError, OSError) as error:
+        raise PipelineError(
+            f"`{name}` holds no run",
+            found=error,
+            expected=f"a git revision, an experiment or `workspace`, with {PARAMS} and {PREDICTIONS}",
+            where=Path.cwd(),
+            run="git log --oneline -- metrics; dvc exp list   # to see what there is",
+        ) from None
+    flat = pd.json_normalize(yaml.safe_load(params)).iloc[0].to_dict()
+    table = pd.read_csv(io.StringIO(predictions), dtype={"actual": str, "predicted": str}, keep_default_na=False)
+    return Run(name, flat, table)
+
+
+def compare(first: Run, second: Run) -> dict[str, Any]:
+    """What differs between two runs on the same test images, ready for JSON.
+
+    Raises PipelineError where the test images are not the same.
+    """
+    a, b = first.predictions, second.predictions
+    if not a["actual"].equals(b["actual"]):
+        raise PipelineError(
+            "the two runs were measured on different test images",
+            found=f"{len(a):,} and {len(b):,} images, or other labels",
+            expected="the same ones, in the same order",
+            where=f"{PREDICTIONS} of {first.name} and {second.name}",
+            run=f"git diff '{first.name}' '{second.name}' -- dvc.lock   # with experiments: their hashes",
+        )
+    right_a, right_b = ((table["actual"] == table["predicted"]).to_numpy() for table in (a, b))
+    keys = sorted({*first.params, *second.params})
+    pairs = {key: (first.params.get(key), second.params.get(key)) for key in keys}
+    flipped = a.assign(first=a["predicted"], second=b["predicted"])[right_a != right_b]
+    result = {
+        "runs": [first.name, second.name],
+        "parameters": {key: pair for key, pair in pairs.items() if pair[0] != pair[1]},
+        "accuracy": [_accuracy(right) for right in (right_a, right_b)],
+        "both_right": int((right_a & right_b).sum()),
+        "only_first": int((right_a & ~right_b).sum()),
+        "only_second": int((right_b & ~right_a).sum()),
+        "both_wrong": int((~right_a & ~right_b).sum()),
+        "flipped": flipped[["index", "actual", "first", "second"]].to_dict("records"),
+    }
+    result["p_value"] = mcnemar(result["only_first"], result["only_second"])
+    return result
+
+
+def _accuracy(right: np.ndarray) -> dict[str, float]:
+    low, high = wilson_interval(int(right.sum()), len(right))
+    return {"accuracy": float(right.mean()), "low": low, "high": high}
+
+
+def verdict(result: dict[str, Any]) -> str:
+    """ "same", "better" or "worse", of the second run."""
+    if result["p_value"] >= SIGNIFICANT:
+        return "same"
+    return "better" if result["only_second"] > result["only_first"] else "worse"
+
+
+def report(result: dict[str, Any]) -> str:
+    """The comparison for a person."""
+    names, flipped = result["runs"], pd.DataFrame(result["flipped"])
+    changed = pd.DataFrame(result["parameters"], index=names, dtype=object).T.fillna("-")
+    accuracy = [f"{run['accuracy']:.4f} ({run['low']:.4f} to {run['high']:.4f})" for run in result["accuracy"]]
+    paired = pd.DataFrame(
+        [[result["both_right"], result["only_first"]], [result["only_second"], result["both_wrong"]]],
+        index=[f"{names[0]} {word}" for word in ("right", "wrong")],
+        columns=[f"{names[1]} {word}" for word in ("right", "wrong")],
+    )
+    words = {"same": "no more than chance: neither is better", "better": "is better", "worse": "is worse"}
+    said = verdict(result)
+    whose = "the difference is" if said == "same" else names[1]
+    return f"""Parameters
+{changed if len(changed) else "the same"}
+
+Test accuracy, with 95 % intervals
+{pd.Series(accuracy, names).to_string()}
+
+Test images
+{paired}
+
+McNemar's exact p-value {result["p_value"]:.2g}: {whose} {words[said]}.
+Two runs compare two models. Which recipe is better takes several seeds of each: python -m tools.sweep RECIPE --seeds 5
+
+{len(flipped)} images flipped{f", the first {LISTED} of them" if len(flipped) > LISTED else ""}
+{flipped.head(LISTED).to_string(index=False) if len(flipped) else ""}"""
+
+
+def draw_flipped(result: dict[str, Any]) -> str:
+    """Draw the flipped images, and say where; those that the second run lost come first."""
+    if not TEST.exists():
+        return f"They are drawn where {TEST} is: dvc repro prepare"
+    flipped = sorted(result["flipped"], key=lambda row: (row["first"] != row["actual"], row["index"]))[:DRAWN]
+    captions = [f"{row['actual']}: {row['first']} → {row['second']}" for row in flipped]
+    title = f"Flipped: {result['only_first']} lost and {result['only_second']} won by {result['runs'][1]}"
+    draw_grid(PICTURE, load_dataset(TEST).images[[row["index"] for row in flipped]], captions, title, columns=8)
+    return f"They are drawn in {PICTURE}: actual: first → second"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("first", metavar="A")
+    parser.add_argument("second", metavar="B", help="a git revision, an experiment, or workspace")
+    parser.add_argument("--gate", action="store_true", help="exit status 1 where B is significantly worse")
+    parser.add_argument("--floor", type=float, metavar="ACCURACY", help="with --gate: or below this accuracy")
+    parser.add_argument("--json", action="store_true", help="all of it, as JSON")
+    options = parser.parse_args()
+    if options.floor is not None and not options.gate:
+        parser.error("--floor belongs to --gate")
+    try:
+        result = compare(load_run(options.first), load_run(options.second))
+        print(json.dumps(result, indent=2) if options.json else report(result))
+        if result["flipped"] and not options.json:
+            print(draw_flipped(result))
+    except PipelineError as error:
+        fail(str(error), status=1)
+    accuracy = result["accuracy"][1]["accuracy"]
+    if options.gate and (verdict(result) == "worse" or accuracy < (options.floor or 0)):
+        floor = f", the floor is {options.floor}" if options.floor else ""
+        fail(f"gate closed: {options.second} has accuracy {accuracy:.4f}{floor}, p = {result['p_value']:.2g}", status=1)
+
+
+if __name__ == "__main__":
+    main()
