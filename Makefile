@@ -1,6 +1,6 @@
 # Every command builds .venv from the hash-locked requirements.txt when it is missing or older than the lock.
 .DEFAULT_GOAL := help
-.PHONY: help repro test test-long lint verify verify-quick verify-portable bench bench-quick lock
+.PHONY: help repro test test-long test-real lint verify verify-quick verify-portable bench bench-quick lock
 .DELETE_ON_ERROR:
 
 PYTHON ?= python3
@@ -18,6 +18,9 @@ test: .venv/ready ## Run the tests
 
 test-long: .venv/ready ## Kill trainings and their dvc by the dozen
 	pytest -m long
+
+test-real: repro ## Does the real model read photos of digits, and print?
+	pytest -m real
 
 verify: .venv/ready ## Two clean clones: is every output the same, and that of dvc.lock?
 	python -m tools.verify
@@ -56,4 +59,5 @@ lock: .venv/ready ## Write requirements.txt anew from requirements.in
 	@echo "Setting up .venv from requirements.txt: some minutes, 6 GB"
 	@$(PYTHON) -m venv --clear .venv
 	@.venv/bin/python -m pip install --quiet --require-hashes --requirement requirements.txt
+	@.venv/bin/python -m tools.page
 	@touch .venv/ready

@@ -1,0 +1,94 @@
+"""A photo or scan of one digit, brought to the form of MNIST."""
+
+import warnings
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+from PIL import Image, ImageFilter, ImageOps, UnidentifiedImageError
+
+LARGEST = 32_000_000  # pixels of a file that is read at all: with an alpha channel they take 128 MB, twice
+WORKING_SIZE = 400  # pixels on the longer side, at which the digit is looked for
+CONTRAST = 40  # grey values, of 255, that a digit must differ from its background by
+INK = 0.35  # share of the strongest ink from which on a pixel belongs to the digit's box
+BOX, FIELD = 20, 28  # pixels on a side: the digit's, and the image's
+
+
+def read_image(file: Path | BinaryIO) -> Image.Image:
+    """The grey picture of a PNG or JPEG file, upright, at most 400 pixels on a side, transparent parts white.
+
+    Raises ValueError that says what is wrong: another format, too many pixels, several frames, a damaged file.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", Image.DecompressionBombWarning)
+        try:
+            with Image.open(file, formats=("PNG", "JPEG")) as image:
+                if image.format == "PNG" and getattr(image, "n_frames", 1) > 1:
+                    raise ValueError("an animation, expected one picture")
+                image.draft("L", (WORKING_SIZE, WORKING_SIZE))  # a JPEG is decoded at an eighth, where that is enough
+                image.thumbnail((WORKING_SIZE, WORKING_SIZE), reducing_gap=2)
+                upright = ImageOps.exif_transpose(image)
+        except (Image.DecompressionBombWarning, Image.DecompressionBombError):
+            raise ValueError(f"more than {LARGEST:,} pixels") from None
+        except UnidentifiedImageError:
+            raise ValueError("neither PNG nor JPEG") from None
+        except (OSError, SyntaxError, MemoryError) as error:  # Pillow's own words for a damaged file
+            raise ValueError(str(error) or type(error).__name__) from None
+    if upright.mode.startswith("I"):  # 16 bits a pixel
+        upright = Image.fromarray((np.asarray(upright) / 257).astype(np.uint8))
+    paper = Image.new("RGBA", upright.size, "white")
+    return Image.alpha_composite(paper, upright.convert("RGBA")).convert("L")
+
+
+def to_digit(picture: Image.Image) -> np.ndarray:
+    """The digit as MNIST has it, uint8 [28, 28]: white on black, fitted into 20 x 20 pixels, centred by its mass.
+
+    The background is a plane through the margins, so that one side may lie in the shade; ink is what differs from it,
+    darker or lighter. Raises ValueError where nothing does. Source of the form: LeCun et al., Gradient-Based Learning
+    Applied to Document Recognition, 1998.
+    """
+    grey = np.asarray(picture.filter(ImageFilter.MedianFilter(3)) if min(picture.size) > 60 else picture, float)
+    ink = grey - _background(grey)
+    ink = ink if ink.max() > -ink.min() else -ink
+    strongest = ink.max()
+    if strongest < CONTRAST:
+        raise ValueError(f"nothing differs from the background by more than {strongest:.0f} of 255 grey values")
+    ink = np.clip(ink / strongest, 0, 1)
+    rows, columns = ((ink > INK).any(axis=axis).nonzero()[0] for axis in (1, 0))
+    ink = ink[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+
+    scale = BOX / max(ink.shape)
+    size = [max(1, round(side * scale)) for side in ink.shape[::-1]]
+    small = np.asarray(Image.fromarray(ink.astype(np.float32)).resize(size, Image.Resampling.BOX))
+    small = small / small.max()
+    field = np.zeros((FIELD, FIELD))
+    top, left = (
+        int(np.clip(round(FIELD / 2 - center), 0, FIELD - side))
+        for center, side in zip(_center(small), small.shape, strict=True)
+    )
+    field[top : top + small.shape[0], left : left + small.shape[1]] = small
+    return (255 * field).round().astype(np.uint8)
+
+
+def _background(grey: np.ndarray) -> np.ndarray:
+    """The plane that fits the outer tenth of the picture best, without the tenth of it that lies farthest away."""
+    height, width = grey.shape
+    y, x = np.mgrid[0:height, 0:width]
+    plane = np.stack([np.ones_like(grey), x / width, y / height], axis=-1)
+    edge = np.minimum.reduce([x / width, y / height, 1 - (x + 1) / width, 1 - (y + 1) / height]) < 0.1
+    chosen = edge
+    for _ in range(3):
+        factors = np.linalg.lstsq(plane[chosen], grey[chosen], rcond=None)[0]
+        away = np.abs(grey - plane @ factors)
+        chosen = edge & (away <= np.quantile(away[edge], 0.9))
+    background: np.ndarray = plane @ factors
+    return background
+
+
+def _center(image: np.ndarray) -> tuple[float, float]:
+    """Row and column of the centre of mass."""
+    total = image.sum()
+    return tuple(float((image.sum(axis=1 - axis) * np.arange(image.shape[axis])).sum() / total) for axis in (0, 1))  # type: ignore[return-value]
+
+
+Image.MAX_IMAGE_PIXELS = LARGEST

@@ -1,0 +1,86 @@
+"""Read the digits in photos and scans, PNG or JPEG, one digit each.
+
+python -m tools.predict photo.jpg scan.png
+cat photo.jpg | python -m tools.predict --json --top 3 -
+"""
+
+import argparse
+import io
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from src.dataset import Dataset
+from src.errors import PipelineError
+from src.evaluation import predict
+from src.photo import read_image, to_digit
+from src.stage import fail
+from src.weights import load_model
+
+MODEL = Path("data/model/model.safetensors")
+SURE = 0.9  # confidence below which an answer counts as a guess
+
+
+def load_digit(name: str) -> np.ndarray:
+    """The image of that file, or of standard input for "-", as uint8 [28, 28]; raises PipelineError."""
+    try:
+        return to_digit(read_image(io.BytesIO(sys.stdin.buffer.read()) if name == "-" else Path(name)))
+    except (ValueError, OSError) as error:
+        raise PipelineError(
+            "this image cannot be read as a digit",
+            found=error,
+            expected="a PNG or JPEG of one digit, darker or lighter than its background",
+            where=name,
+            run=f"file '{name}'   # what it is; then with another image",
+        ) from None
+
+
+def answer(name: str, probabilities: torch.Tensor, classes: tuple[str, ...], top: int) -> dict[str, Any]:
+    """The `top` most probable classes of one image, and whether the first is a guess."""
+    confidence, order = probabilities.topk(top)
+    best = [
+        {"class": classes[i], "probability": round(p, 4)}
+        for p, i in zip(confidence.tolist(), order.tolist(), strict=True)
+    ]
+    return {"image": name, "predicted": best[0]["class"], "sure": confidence[0].item() >= SURE, "top": best}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("images", nargs="+", metavar="IMAGE", help="PNG or JPEG files; - for standard input")
+    parser.add_argument("--top", type=int, default=1, metavar="N", help="how many classes to name")
+    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--model", type=Path, default=MODEL)
+    options = parser.parse_args()
+    digits, failures = {}, []
+    try:
+        net, about = load_model(options.model)
+        for name in options.images:
+            try:
+                digits[name] = load_digit(name)
+            except PipelineError as error:
+                failures.append(str(error))
+    except PipelineError as error:
+        fail(str(error), status=1)
+    answers = []
+    if digits:
+        images = Dataset(np.stack(list(digits.values())), np.zeros(len(digits), np.uint8), about.classes)
+        probabilities = predict(net, images, about.normalize, torch.device("cpu")).exp()
+        top = min(options.top, len(about.classes))
+        answers = [answer(name, row, about.classes, top) for name, row in zip(digits, probabilities, strict=True)]
+    if options.json:
+        print(json.dumps(answers, indent=2))
+    else:
+        for one in answers:
+            best = ", ".join(f"{item['class']} {item['probability']:.1%}" for item in one["top"])
+            print(f"{one['image']}: {best}{'' if one['sure'] else '   unsure'}")
+    if failures:
+        fail("\n".join(failures), status=1)
+
+
+if __name__ == "__main__":
+    main()
