@@ -1,6 +1,6 @@
 """The pictures of the plot stage: arrays and tables in, PNG out; no torch."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +11,16 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from src.dataset import Dataset
 from src.figures import BLUE, GREY, VERMILION, draw_grid, figure
-from src.scores import confusion_matrix, wilson_interval
+from src.scores import confidence_bins, confusion_matrix, wilson_interval
 
 
-def plot_train_test_metrics(path: Path, history: pd.DataFrame, measured_on: str, dpi: int) -> None:
-    """The notebook's 2 x 2: loss above, accuracy below, training left, `measured_on` ("validation" or "test") right."""
+def plot_train_test_metrics(
+    path: Path, history: pd.DataFrame, measured_on: str, tested: Mapping[str, float], dpi: int
+) -> None:
+    """The notebook's 2 x 2: loss above, accuracy below, training left, `measured_on` ("validation" or "test") right.
+
+    `tested`: the final loss and accuracy on the test set, drawn as lines where the curves are of the validation set.
+    """
     with figure(path, 9, 6, dpi) as drawing:
         drawing.suptitle("Training history", x=0.01, ha="left")
         axes = drawing.subplots(2, 2, sharex=True, sharey="row")
@@ -24,7 +29,13 @@ def plot_train_test_metrics(path: Path, history: pd.DataFrame, measured_on: str,
         ):
             for row, quantity in enumerate(["loss", "accuracy"]):
                 values = history[f"{split}_{quantity}"]
-                _draw_curve(axes[row, column], history["epoch"], values, f"{name} {quantity}", color)
+                axis = axes[row, column]
+                _draw_curve(axis, history["epoch"], values, f"{name} {quantity}", color)
+                if split == measured_on:
+                    axis.axhline(tested[quantity], color=GREY, linewidth=1, linestyle="--", zorder=1)
+                    place = {"textcoords": "offset points", "ha": "left", "fontsize": 10, "color": "#57606A"}
+                    text = f"test {_shown(tested[quantity], quantity)}"
+                    axis.annotate(text, (0.02, tested[quantity]), (0, 4), axis.get_yaxis_transform(), **place)
         for axis in axes[1]:
             axis.set_xlabel("epoch")
             axis.yaxis.set_major_formatter(PercentFormatter(1.0))
@@ -32,27 +43,37 @@ def plot_train_test_metrics(path: Path, history: pd.DataFrame, measured_on: str,
 
 
 def _draw_curve(axis: Axes, epochs: pd.Series, values: pd.Series, title: str, color: str) -> None:
-    last = values.iloc[-1]
-    shown = f"{last:.2%}" if "accuracy" in title else f"{last:.4f}"
-    axis.set_title(f"{title}: {shown}")
+    axis.set_title(f"{title}: {_shown(values.iloc[-1], title)}")
     axis.plot(epochs, values, color=color, marker="o", markersize=4)
     axis.margins(x=0.08, y=0.15)
 
 
-def plot_confusion_matrix(path: Path, matrix: np.ndarray, classes: Sequence[str], dpi: int) -> None:
-    """Counts [actual, predicted]: the correct ones in grey, so that the colour shows the mistakes."""
-    mistakes = matrix - np.diag(matrix.diagonal())
-    side = max(6.5, 0.65 * len(classes) + 1)
+def _shown(value: float, quantity: str) -> str:
+    return f"{value:.2%}" if "accuracy" in quantity else f"{value:.4f}"
+
+
+def plot_confusion_matrix(path: Path, matrix: np.ndarray, test: Dataset, predictions: pd.DataFrame, dpi: int) -> None:
+    """Counts [actual, predicted], the correct ones in grey; in each confused cell its most confident mistake."""
+    mistakes, classes = matrix - np.diag(matrix.diagonal()), test.classes
+    side = max(8.5, 0.85 * len(classes) + 1)
     with figure(path, side, side * 0.94, dpi) as drawing:
         axis = drawing.subplots()
         axis.set_title(f"{mistakes.sum():,} mistakes in {matrix.sum():,} test images", pad=12)
         axis.set_facecolor("#F6F7F9")
-        axis.imshow(np.ma.masked_equal(mistakes, 0), cmap="Oranges", vmin=0, vmax=max(3, mistakes.max() * 1.3))
+        axis.imshow(np.ma.masked_equal(mistakes, 0), cmap="Oranges", vmin=0, vmax=max(3, mistakes.max() * 2))
         for actual, predicted in np.argwhere(matrix):
-            style: Any = {"color": GREY} if actual == predicted else {"fontweight": "bold"}
-            axis.text(
-                predicted, actual, f"{matrix[actual, predicted]:,}", ha="center", va="center", fontsize=10, **style
-            )
+            style: Any = {"color": GREY, "ha": "center", "va": "center"}
+            place = predicted, actual
+            if actual != predicted:
+                style, place = {"fontweight": "bold", "va": "top"}, (predicted - 0.44, actual - 0.42)
+            axis.text(*place, f"{matrix[actual, predicted]:,}", fontsize=10, **style)
+        for row in most_confident(predictions).drop_duplicates(["actual", "predicted"]).itertuples(index=False):
+            x, y = classes.index(row.predicted), classes.index(row.actual)
+            ink = np.zeros((*test.images.shape[1:], 4))
+            ink[..., 3] = test.images[row.index] / 255  # black where the image is white
+            axis.imshow(ink, extent=(x - 0.4, x + 0.48, y + 0.48, y - 0.4), zorder=3)
+        axis.set_xlim(-0.5, len(classes) - 0.5)
+        axis.set_ylim(len(classes) - 0.5, -0.5)
         axis.set_xticks(range(len(classes)), classes)
         axis.set_yticks(range(len(classes)), classes)
         axis.set_xticks(np.arange(len(classes) + 1) - 0.5, minor=True)
@@ -67,8 +88,7 @@ def plot_confusion_matrix(path: Path, matrix: np.ndarray, classes: Sequence[str]
 
 def plot_confident_mistakes(path: Path, test: Dataset, predictions: pd.DataFrame, count: int, dpi: int) -> None:
     """The wrong predictions that the model was surest of."""
-    wrong = predictions[predictions["actual"] != predictions["predicted"]]
-    wrong = wrong.sort_values(["confidence", "index"], ascending=[False, True])
+    wrong = most_confident(predictions)
     worst = wrong.head(count)
     captions = [
         f"{row.actual} read as {row.predicted}\n{row.confidence:.0%} sure" for row in worst.itertuples(index=False)
@@ -99,6 +119,38 @@ def plot_per_class_accuracy(path: Path, matrix: np.ndarray, classes: Sequence[st
         axis.set_ylim(len(classes) - 0.4, -1.1)
         axis.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=2))
         axis.grid(visible=False, axis="y")
+
+
+def most_confident(predictions: pd.DataFrame) -> pd.DataFrame:
+    """The wrong ones, surest first."""
+    wrong = predictions[predictions["actual"] != predictions["predicted"]]
+    return wrong.sort_values(["confidence", "index"], ascending=[False, True])
+
+
+def plot_reliability(path: Path, predictions: pd.DataFrame, bins: int, dpi: int) -> None:
+    """Accuracy against confidence, with 95 % intervals, and below how many images have that confidence.
+
+    Source: DeGroot and Fienberg, The Comparison and Evaluation of Forecasters, 1983.
+    """
+    right = predictions["actual"] == predictions["predicted"]
+    table = pd.DataFrame({"confidence": predictions["confidence"], "right": right})
+    groups = table.groupby(confidence_bins(table["confidence"].to_numpy(), bins))
+    confidence, correct, count = groups["confidence"].mean(), groups["right"].sum(), groups.size()
+    intervals = np.array([wilson_interval(int(k), int(n)) for k, n in zip(correct, count, strict=True)])
+    with figure(path, 7, 7, dpi) as drawing:
+        above, below = drawing.subplots(2, 1, sharex=True, height_ratios=[3, 1])
+        above.set_title("Accuracy where the model is that sure, with 95 % intervals")
+        above.plot([0, 1], [0, 1], color=GREY, linewidth=1, linestyle="--", zorder=1)
+        above.vlines(confidence, intervals[:, 0], intervals[:, 1], color=BLUE, linewidth=5, alpha=0.3)
+        above.plot(confidence, correct / count, "o", color=BLUE)
+        above.set_ylabel("accuracy")
+        below.bar(count.index / bins, count, width=1 / bins, align="edge", color=BLUE, edgecolor="white")
+        below.set_yscale("log")
+        below.yaxis.set_major_formatter("{x:,.0f}")
+        below.set_ylabel("images")
+        below.set_xlabel("confidence")
+        for axis in (above.xaxis, above.yaxis):
+            axis.set_major_formatter(PercentFormatter(1.0))
 
 
 def confusion_of(predictions: pd.DataFrame, classes: Sequence[str]) -> np.ndarray:

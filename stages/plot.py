@@ -1,17 +1,22 @@
-"""Draw the history, the confusion matrix, the most confident mistakes and the accuracy of each class."""
+"""Draw the history, the mistakes and how far to trust the confidence, and write the model card."""
 
+import hashlib
+import json
 from pathlib import Path
 
 import pandas as pd
 
+from src.card import model_card
 from src.charts import (
     confusion_of,
     plot_confident_mistakes,
     plot_confusion_matrix,
     plot_per_class_accuracy,
+    plot_reliability,
     plot_train_test_metrics,
 )
 from src.dataset import load_dataset
+from src.files import write_text
 from src.params import Params
 from src.stage import run_stage
 
@@ -19,23 +24,49 @@ from src.stage import run_stage
 def main(
     params: Params,
     test: Path,
+    model: Path,
+    inspected: Path,
+    trained: Path,
+    evaluated: Path,
     history: Path,
     predictions: Path,
     curves: Path,
     confusion: Path,
     mistakes: Path,
     per_class: Path,
+    reliability: Path,
+    card: Path,
 ) -> None:
     test_set = load_dataset(test)
     table = pd.read_csv(predictions, dtype={"actual": str, "predicted": str}, keep_default_na=False)
+    audit, training, evaluation = (json.loads(path.read_text()) for path in (inspected, trained, evaluated))
     matrix = confusion_of(table, test_set.classes)
     measured_on = "validation" if params.prepare.validation else "test"
     dpi = params.plot.dpi
-    plot_train_test_metrics(curves, pd.read_csv(history), measured_on, dpi)
-    plot_confusion_matrix(confusion, matrix, test_set.classes, dpi)
+    plot_train_test_metrics(curves, pd.read_csv(history), measured_on, evaluation, dpi)
+    plot_confusion_matrix(confusion, matrix, test_set, table, dpi)
     plot_confident_mistakes(mistakes, test_set, table, params.plot.mistakes, dpi)
     plot_per_class_accuracy(per_class, matrix, test_set.classes, dpi)
-    print(f"drew {', '.join(str(path) for path in (curves, confusion, mistakes, per_class))}", flush=True)
+    plot_reliability(reliability, table, params.evaluate.calibration_bins, dpi)
+
+    height, width = test_set.images.shape[1:]
+    facts = {
+        "file": model,
+        "digest": hashlib.sha256(model.read_bytes()).hexdigest(),
+        "network": params.model.name,
+        "height": height,
+        "width": width,
+        **{
+            name: getattr(params.train, name) for name in ("optimizer", "learning_rate", "epochs", "batch_size", "seed")
+        },
+        **{split: audit[split]["images"] for split in ("train", "validation", "test")},
+        **{name: training[name] for name in ("parameters", "validation_accuracy")},
+        **{name: training["machine"][name] for name in ("torch", "device", "precision")},
+        **evaluation,
+    }
+    write_text(card, model_card(facts, matrix, test_set.classes))
+    drawn = (curves, confusion, mistakes, per_class, reliability, card)
+    print(f"wrote {', '.join(str(path) for path in drawn)}", flush=True)
 
 
 if __name__ == "__main__":

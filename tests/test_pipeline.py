@@ -1,14 +1,17 @@
 """The whole pipeline through the real dvc and git, on the tiny data, without network."""
 
+import hashlib
 import json
 import math
 import os
+import re
 from pathlib import Path
 
 import pandas as pd
 import pytest
 import yaml
 
+from src.scores import wilson_interval
 from tests.conftest import TEST, new_clone, outputs, run
 
 
@@ -61,6 +64,33 @@ def test_pictures_show_something(project: Path) -> None:
         assert (below_title < 0.9).any(axis=2).sum() > 100, picture.name
 
 
+def test_every_number_of_the_model_card(project: Path) -> None:
+    """In the order of the card, from the metrics and the predictions; the digest is that of the file."""
+    card = (project / "data/model/model_card.md").read_text()
+    audit, trained, tested = (
+        json.loads((project / f"metrics/{name}.json").read_text()) for name in ("inspect", "train", "evaluate")
+    )
+    params = yaml.safe_load((project / "params.yaml").read_text())["train"]
+    digest = hashlib.sha256((project / "data/model/model.safetensors").read_bytes()).hexdigest()
+    for text in (digest, trained["machine"]["torch"], trained["machine"]["device"], trained["machine"]["precision"]):
+        assert text in card
+        card = card.replace(text, "")
+    table = pd.read_csv(project / "metrics/predictions.csv", dtype=str)
+    wrong = table[table["actual"] != table["predicted"]].groupby(["actual", "predicted"]).size()
+    worst = wrong.reset_index(name="images").sort_values("images", ascending=False, kind="stable").head(5)
+    expected: list[float] = [10, 28, 28, *range(10), 256, trained["parameters"], params["epochs"]]
+    expected += [audit["train"]["images"], params["learning_rate"], params["batch_size"], params["seed"], TEST]
+    expected += [tested["accuracy"], 95, tested["accuracy_low"], tested["accuracy_high"], tested["errors"]]
+    expected += [tested["loss"], tested["expected_calibration_error"]]
+    expected += [audit["validation"]["images"], trained["validation_accuracy"], 95]
+    for name, rows in table.groupby("actual"):
+        right = int((rows["predicted"] == name).sum())
+        expected += [int(name), len(rows), right / len(rows), *wilson_interval(right, len(rows))]
+    expected += [int(number) for row in worst.to_numpy() for number in row]
+    found = [float(number.replace(",", "")) for number in re.findall(r"\d[\d,]*\d(?:\.\d+)?|\d+(?:\.\d+)?", card)]
+    assert found == pytest.approx(expected, abs=5.1e-5)
+
+
 def test_nothing_runs_twice(project: Path) -> None:
     """A second repro finds nothing to do."""
     assert "up to date" in run(["dvc", "repro"], project).stdout
@@ -71,7 +101,7 @@ def test_a_second_clone_gives_the_same_bytes(project: Path, tmp_path: Path) -> N
     second = new_clone(tmp_path / "second")
     run(["dvc", "repro"], second)
     assert outputs(second) == outputs(project)
-    assert len(outputs(second)) == 16
+    assert len(outputs(second)) == 18
 
 
 def test_a_parameter_set_back_is_restored_from_the_run_cache(project: Path) -> None:
@@ -163,3 +193,14 @@ def test_a_flipped_bit_in_the_cache(project: Path, path: str) -> None:
         cached.chmod(0o644)
         cached.write_bytes(whole)
         cached.chmod(stat.st_mode)
+
+
+def test_the_model_by_its_version(project: Path, tmp_path: Path) -> None:
+    """A GTO tag names a version of the model, and `dvc artifacts get` fetches it, with nothing but the remote."""
+    run(["dvc", "remote", "add", "--local", "--default", "store", str(tmp_path / "store")], project)
+    run(["dvc", "push"], project)
+    run(["gto", "register", "mnist-net", "--version", "v1.0.0"], project)
+    assert "v1.0.0" in run(["gto", "show"], project).stdout
+    run(["dvc", "artifacts", "get", str(project), "mnist-net", "--rev", "v1.0.0", "-o", "got"], tmp_path)
+    (model,) = tmp_path.rglob("got/**/model.safetensors") if (tmp_path / "got").is_dir() else (tmp_path / "got",)
+    assert model.read_bytes() == (project / "data/model/model.safetensors").read_bytes()
