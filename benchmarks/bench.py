@@ -11,8 +11,6 @@ import resource
 import subprocess
 import sys
 import time
-from functools import reduce
-from operator import getitem
 from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
@@ -31,7 +29,7 @@ from src.device import fingerprint, get_precision, prepare_device
 from src.evaluation import test
 from src.files import write_json
 from src.model import NETWORKS, fold_batch_norm, initialize
-from src.params import Params, Train
+from src.params import Params, Train, read_recipe, set_values
 from src.training import fit, start
 
 HERE = Path(__file__).parent
@@ -40,13 +38,9 @@ BATCHES = 60  # of the notebook's way, before the recipes and again after them
 
 
 def recipe_params(name: str) -> Params:
-    """params.yaml with the lines `--set-param=key=value` of a recipe, as `dvc exp run` takes them."""
+    """params.yaml with the values of a recipe."""
     values = yaml.safe_load(Path("params.yaml").read_text())
-    lines = [] if name == "default" else (HERE / f"recipes/{name}.txt").read_text().splitlines()
-    for line in lines:
-        name, value = line.removeprefix("--set-param=").split("=", 1)
-        *path, key = name.split(".")
-        reduce(getitem, path, values)[key] = yaml.safe_load(value)
+    set_values(values, {} if name == "default" else read_recipe(HERE / f"recipes/{name}.txt"))
     return Params.model_validate(values)
 
 

@@ -2,7 +2,9 @@
 
 import difflib
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from functools import reduce
+from operator import getitem
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self
 
@@ -165,6 +167,19 @@ def load_params(path: Path) -> Params:
         return Params.model_validate(values)
     except ValidationError as error:
         raise _error(path, [_describe(item, lines) for item in error.errors()]) from None
+
+
+def read_recipe(path: Path) -> dict[str, Any]:
+    """The values by dotted key ("train.epochs") of a file of lines `--set-param=key=value`, as `dvc exp run` takes."""
+    pairs = (line.removeprefix("--set-param=").split("=", 1) for line in path.read_text().split())
+    return {key: yaml.load(value, Loader=_Loader) for key, value in pairs}  # noqa: S506  # a SafeLoader
+
+
+def set_values(values: dict[str, Any], settings: Mapping[str, object]) -> None:
+    """Change nested parameters in place, by dotted key; raises KeyError for an unknown section."""
+    for name, value in settings.items():
+        *section, key = name.split(".")
+        reduce(getitem, section, values)[key] = value
 
 
 def _tags_and_aliases(text: str) -> Iterator[str]:

@@ -1,12 +1,15 @@
 """What the README promises is there."""
 
 import json
+import os
 import re
 import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
-from tests.conftest import ROOT
+from tests.conftest import ROOT, new_clone, run
 
 TEXT = (ROOT / "README.md").read_text()
 
@@ -30,6 +33,19 @@ def test_each_guarantee_names_its_test() -> None:
         assert proofs, row
         for proof in proofs:
             assert proof in code or proof.startswith("make ") or any(f"def {proof}(" in x for x in code.values()), proof
+
+
+def test_the_ten_minutes(tmp_path: Path) -> None:
+    """Each command as it is written, one after the other, by a shell in a clone on the tiny data."""
+    folder = new_clone(tmp_path / "ten minutes")
+    (folder / ".venv").symlink_to(Path(sys.executable).parents[1])
+    os.utime(folder / "requirements.txt", (0, 0))  # older than the environment, which is lent
+    block = TEXT.split("## Ten minutes")[1].split("```")[1].removeprefix("console")
+    commit = "git add --all && git commit --quiet --message first"  # as the real history has a first run
+    said = run(["bash", "-euxc", block.replace("make repro", f"make repro && {commit}")], folder).stdout
+    for words in ("metrics/evaluate.json", "one-epoch", "McNemar", "dvc_plots/index.html", " ± ", "docs/photo.jpg: "):
+        assert words in said, words
+    assert not run(["git", "status", "--porcelain"], folder).stdout
 
 
 def test_its_commands_are_those_of_make() -> None:

@@ -14,8 +14,6 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping
-from functools import reduce
-from operator import getitem
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +23,7 @@ import yaml
 from src.errors import PipelineError
 from src.idx import read_idx, write_idx
 from src.mnist import read_checksums
+from src.params import set_values
 from src.stage import fail
 
 ROOT = Path(__file__).parents[1]
@@ -62,9 +61,7 @@ def reproduce(folder: Path, settings: Mapping[str, object], path: Path | None = 
     """
     params = folder / "params.yaml"
     values = yaml.safe_load(params.read_text())
-    for name, value in settings.items():
-        *section, key = name.split(".")
-        reduce(getitem, section, values)[key] = value
+    set_values(values, settings)
     if settings:
         params.write_text(yaml.safe_dump(values))
     command = ["dvc", "repro", "--no-run-cache"]
