@@ -172,7 +172,12 @@ def load_params(path: Path) -> Params:
 def read_recipe(path: Path) -> dict[str, Any]:
     """The values by dotted key ("train.epochs") of a file of lines `--set-param=key=value`, as `dvc exp run` takes."""
     pairs = (line.removeprefix("--set-param=").split("=", 1) for line in path.read_text().split())
-    return {key: yaml.load(value, Loader=_Loader) for key, value in pairs}  # noqa: S506  # a SafeLoader
+    return {key: read_value(value) for key, value in pairs}
+
+
+def read_value(text: str) -> Any:
+    """One value as params.yaml would have it: 1e-3 is a number."""
+    return yaml.load(text, Loader=_Loader)  # noqa: S506  # a SafeLoader
 
 
 def set_values(values: dict[str, Any], settings: Mapping[str, object]) -> None:

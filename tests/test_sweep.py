@@ -47,7 +47,7 @@ def test_a_sweep_goes_on_after_a_crash(tmp_path: Path) -> None:
     assert process.returncode
     board = run(command, folder).stdout
     rows = [line.split() for line in board.splitlines() if line.startswith((" dash", "dash"))]
-    assert sorted((row[1], row[2]) for row in rows) == [("train.epochs=2.0", "2"), ("train.epochs=3.0", "2")]
+    assert sorted((row[1], row[2]) for row in rows) == [("train.epochs=2", "2"), ("train.epochs=3", "2")]
     assert "1 failed" in board  # the one that was killed
     failing = run([*SWEEP, "dash", "--set", "train.batch_norm=true"], folder, check=False)
     assert failing.returncode == 1

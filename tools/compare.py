@@ -56,7 +56,7 @@ def load_run(name: str) -> Run:
             where=Path.cwd(),
             run="git log --oneline -- metrics; dvc exp list   # to see what there is",
         ) from None
-    flat = pd.json_normalize(yaml.safe_load(params)).iloc[0].to_dict()
+    flat = pd.json_normalize(yaml.safe_load(params)).to_dict("records")[0]
     table = pd.read_csv(io.StringIO(predictions), dtype={"actual": str, "predicted": str}, keep_default_na=False)
     return Run(name, flat, table)
 

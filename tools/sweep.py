@@ -21,7 +21,7 @@ import pandas as pd
 import yaml
 from dvc.repo import Repo
 
-from src.params import read_recipe
+from src.params import read_recipe, read_value
 from src.stage import fail
 
 SEED = "train.seed"
@@ -33,19 +33,20 @@ Settings = dict[str, Any]  # by dotted key
 def jobs(recipe: str, seeds: int, grid: Iterable[str]) -> list[Settings]:
     """The values of each training: every seed from 0 with every combination of `key=value,value` in `grid`."""
     axes = [(key, values.split(",")) for key, _, values in (axis.partition("=") for axis in grid)]
-    combinations = product(*([(key, yaml.safe_load(value)) for value in values] for key, values in axes))
+    combinations = product(*([(key, read_value(value)) for value in values] for key, values in axes))
     return [{**RECIPES[recipe], **dict(chosen), SEED: seed} for chosen in combinations for seed in range(seeds)]
 
 
 def base() -> Settings:
     """params.yaml as it is now."""
-    return dict(pd.json_normalize(yaml.safe_load(Path("params.yaml").read_text())).iloc[0])
+    flat: Settings = pd.json_normalize(yaml.safe_load(Path("params.yaml").read_text())).to_dict("records")[0]
+    return flat
 
 
 def experiments() -> pd.DataFrame:
-    """A row each, as `dvc exp show` knows them; `State` is Queued, Running, Failed or Done."""
+    """A row each, as `dvc exp show` knows them; `State` is Queued, Running, Failed or Success."""
     table = pd.DataFrame(dvc.api.exp_show())
-    return table[table["typ"] != "baseline"].fillna({"State": "Done"})
+    return table[table["typ"] != "baseline"].fillna({"State": "Success"})  # those of no queue
 
 
 def holds(row: pd.Series, settings: Settings) -> bool:
@@ -89,17 +90,21 @@ def training_seconds() -> dict[str, float]:
 
 
 def describe(row: pd.Series, now: Settings) -> str:
-    """The recipe that an experiment follows, and what else it changes beside the seed."""
-    name = max((name for name, recipe in RECIPES.items() if holds(row, recipe)), key=lambda name: len(RECIPES[name]))
-    known = {**now, **RECIPES[name]}
-    changes = [f"{key}={row.get(key)}" for key in now if key != SEED and not holds(row, {key: known[key]})]
-    return " ".join([name, *changes])
+    """The recipe that an experiment is nearest to, and what it changes there beside the seed."""
+    changes = {
+        name: [key for key in now if key != SEED and not holds(row, {key: {**now, **recipe}[key]})]
+        for name, recipe in RECIPES.items()
+    }
+    nearest = min(changes, key=lambda name: len(changes[name]))
+    values = ((key, row.get(key)) for key in changes[nearest])
+    shown = (f"{key}={value:g}" if isinstance(value, float) else f"{key}={value}" for key, value in values)
+    return " ".join([nearest, *shown])
 
 
 def leaderboard() -> str:
     """The recipes by their mean validation accuracy; the test accuracy stands beside, and decides nothing."""
     table, now = experiments(), base()
-    done = table[table["State"] == "Done"]
+    done = table[table["State"] == "Success"]
     done = done.assign(
         recipe=[describe(row, now) for _, row in done.iterrows()], seconds=done["rev"].map(training_seconds())
     ).drop_duplicates(["recipe", SEED])
@@ -148,7 +153,7 @@ def main() -> None:
     print(leaderboard())
     if options.recipe:
         done, now = experiments(), base()
-        done = done[done["State"] == "Done"]
+        done = done[done["State"] == "Success"]
         missing = [job for job in wanted if not any(holds(row, {**now, **job}) for _, row in done.iterrows())]
         if missing:
             fail(f"{len(missing)} of {len(wanted)} are not done: dvc queue logs NAME says why", status=1)
