@@ -192,6 +192,7 @@ def test_a_flipped_bit_in_the_cache(project: Path, path: str) -> None:
     finally:
         cached.chmod(0o644)
         cached.write_bytes(whole)
+        (project / path).unlink()  # which DVC takes to be whole
         cached.chmod(stat.st_mode)
 
 
@@ -202,5 +203,4 @@ def test_the_model_by_its_version(project: Path, tmp_path: Path) -> None:
     run(["gto", "register", "mnist-net", "--version", "v1.0.0"], project)
     assert "v1.0.0" in run(["gto", "show"], project).stdout
     run(["dvc", "artifacts", "get", str(project), "mnist-net", "--rev", "v1.0.0", "-o", "got"], tmp_path)
-    (model,) = tmp_path.rglob("got/**/model.safetensors") if (tmp_path / "got").is_dir() else (tmp_path / "got",)
-    assert model.read_bytes() == (project / "data/model/model.safetensors").read_bytes()
+    assert (tmp_path / "got").read_bytes() == (project / "data/model/model.safetensors").read_bytes()
