@@ -27,7 +27,7 @@ Tells which of {count} classes a grey image of {height} x {width} pixels shows: 
 | errors | {errors:,} |
 | loss | {loss:.4f} |
 | expected calibration error | {expected_calibration_error:.4f} |
-| accuracy on {validation:,} validation images | {validation_accuracy:.4f} |
+| accuracy on {validation:,} {measured_on} images after training | {validation_accuracy:.4f} |
 
 These are of one run: another seed of the same recipe gives others.
 

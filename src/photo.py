@@ -1,5 +1,6 @@
 """A photo or scan of one digit, brought to the form of MNIST."""
 
+import struct
 import warnings
 from pathlib import Path
 from typing import BinaryIO
@@ -8,6 +9,8 @@ import numpy as np
 from PIL import Image, ImageFilter, ImageOps, UnidentifiedImageError
 
 LARGEST = 32_000_000  # pixels of a file that is read at all: with an alpha channel they take 128 MB, twice
+Image.MAX_IMAGE_PIXELS = LARGEST  # Pillow warns beyond it, and that becomes the error
+LONGEST = 200 * 2**20  # bytes of such a file; more is not even read
 WORKING_SIZE = 400  # pixels on the longer side, at which the digit is looked for
 CONTRAST = 40  # grey values, of 255, that a digit must differ from its background by
 INK = 0.35  # share of the strongest ink from which on a pixel belongs to the digit's box
@@ -20,19 +23,21 @@ def read_image(file: Path | BinaryIO) -> Image.Image:
     Raises ValueError that says what is wrong: another format, too many pixels, several frames, a damaged file.
     """
     with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of damaged metadata
         warnings.simplefilter("error", Image.DecompressionBombWarning)
         try:
             with Image.open(file, formats=("PNG", "JPEG")) as image:
                 if image.format == "PNG" and getattr(image, "n_frames", 1) > 1:
                     raise ValueError("an animation, expected one picture")
                 image.draft("L", (WORKING_SIZE, WORKING_SIZE))  # a JPEG is decoded at an eighth, where that is enough
-                image.thumbnail((WORKING_SIZE, WORKING_SIZE), reducing_gap=2)
+                gap = None if image.mode.startswith("I") else 2  # Pillow cannot reduce 16 bits a pixel
+                image.thumbnail((WORKING_SIZE, WORKING_SIZE), reducing_gap=gap)
                 upright = ImageOps.exif_transpose(image)
         except (Image.DecompressionBombWarning, Image.DecompressionBombError):
             raise ValueError(f"more than {LARGEST:,} pixels") from None
         except UnidentifiedImageError:
             raise ValueError("neither PNG nor JPEG") from None
-        except (OSError, SyntaxError, MemoryError) as error:  # Pillow's own words for a damaged file
+        except (OSError, SyntaxError, MemoryError, EOFError, LookupError, TypeError, struct.error) as error:
             raise ValueError(str(error) or type(error).__name__) from None
     if upright.mode.startswith("I"):  # 16 bits a pixel
         upright = Image.fromarray((np.asarray(upright) / 257).astype(np.uint8))
@@ -85,10 +90,6 @@ def _background(grey: np.ndarray) -> np.ndarray:
     return background
 
 
-def _center(image: np.ndarray) -> tuple[float, float]:
+def _center(image: np.ndarray) -> list[float]:
     """Row and column of the centre of mass."""
-    total = image.sum()
-    return tuple(float((image.sum(axis=1 - axis) * np.arange(image.shape[axis])).sum() / total) for axis in (0, 1))  # type: ignore[return-value]
-
-
-Image.MAX_IMAGE_PIXELS = LARGEST
+    return [float(np.average(np.arange(side), weights=image.sum(1 - axis))) for axis, side in enumerate(image.shape)]

@@ -104,15 +104,22 @@ def _stop_when_orphaned() -> None:
 
     Between the two a shell may stay; it has DVC_STAGE too. Who adopts an orphan is in another process group.
     """
-    with suppress(psutil.Error, ProcessLookupError):
+    with suppress(psutil.NoSuchProcess, ProcessLookupError):
         process = psutil.Process()
         for dvc in process.parents():
-            if "DVC_STAGE" not in dvc.environ():
+            if not _runs_a_stage(dvc):
                 break
             process = dvc
         while process.ppid() == dvc.pid and os.getpgid(dvc.pid) == os.getpgrp():
             time.sleep(0.1)
     signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGTERM)  # it may wait in a system call
+
+
+def _runs_a_stage(process: psutil.Process) -> bool:
+    try:
+        return "DVC_STAGE" in process.environ()
+    except psutil.AccessDenied:  # of another user
+        return False
 
 
 def explain_os_error(error: OSError) -> PipelineError:

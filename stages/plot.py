@@ -54,6 +54,7 @@ def main(
         "file": model,
         "digest": hashlib.sha256(model.read_bytes()).hexdigest(),
         "network": params.model.name,
+        "measured_on": measured_on,
         "height": height,
         "width": width,
         **{

@@ -60,10 +60,10 @@ def main(
             if record:
                 now = time.perf_counter()
                 loss, accuracy = test(fold_batch_norm(net), validation_set, settings.normalize, device)
+                bar.clear()
                 check_losses(record, loss, settings)
                 rows.append({**asdict(record), "validation_loss": loss, "validation_accuracy": accuracy})
                 write_history(history, rows)
-                bar.clear()
                 print(describe(rows[-1], epochs), flush=True)
                 measuring += time.perf_counter() - now
             stop = interrupted()

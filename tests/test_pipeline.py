@@ -131,6 +131,7 @@ def test_the_notebooks_way_without_a_validation_set(project: Path) -> None:
     assert report["train"]["images"] == 330
     trained, tested = (json.loads((project / f"metrics/{name}.json").read_text()) for name in ("train", "evaluate"))
     assert trained["validation_accuracy"] == tested["accuracy"]
+    assert "110 test images after training" in (project / "data/model/model_card.md").read_text()
 
 
 def test_metrics_params_and_plots_between_commits(project: Path) -> None:

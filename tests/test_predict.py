@@ -20,7 +20,7 @@ from src.dataset import Dataset, load_dataset
 from src.evaluation import predict
 from src.photo import read_image, to_digit
 from src.weights import load_model
-from tests.conftest import ROOT, is_block, run
+from tests.conftest import ROOT, environment, is_block, run
 
 PREDICT = ["python", "-m", "tools.predict"]
 FONTS = Path(mpl.get_data_path()) / "fonts/ttf"
@@ -85,15 +85,16 @@ def test_the_form_of_mnist(size: int, ink: str, paper: str) -> None:
     assert np.abs(np.array(center) - 14).max() <= 0.5
 
 
-def test_transparent_and_turned() -> None:
-    """Ink on a transparent layer, and a photo whose camera was held on its side, are the same digit."""
+def test_transparent_turned_and_deep() -> None:
+    """Ink on a transparent layer, a photo whose camera was held on its side, and 16 bits a pixel are the same digit."""
     upright = to_digit(read_image(io.BytesIO(saved(glyph("4"), "PNG"))))
     clear = Image.new("RGBA", (300, 300), "black")
     clear.putalpha(Image.eval(glyph("4").convert("L"), lambda value: 255 - value))
     exif = Image.Exif()
     exif[0x0112] = 6  # to be turned by a quarter, clockwise
     turned = saved(glyph("4").rotate(90), "JPEG", exif=exif, quality=95)
-    for content in (saved(clear, "PNG"), turned):
+    deep = Image.fromarray(np.asarray(glyph("4", 2000).convert("L"), np.uint16) * 257)  # as scanners write
+    for content in (saved(clear, "PNG"), turned, saved(deep, "PNG")):
         assert np.abs(to_digit(read_image(io.BytesIO(content))).astype(int) - upright).mean() < 4
 
 
@@ -108,6 +109,7 @@ HOSTILE: dict[str, tuple[Callable[[], bytes], str]] = {
     "truncated": (lambda: saved(glyph(), "PNG")[:500], "truncated"),
     "too little": (lambda: png(100, 100, b"\0" * 99), "truncated"),
     "animated": (lambda: saved(glyph(), "PNG", save_all=True, append_images=[glyph("1")]), "an animation"),
+    "damaged EXIF": (lambda: saved(Image.new("L", (50, 50)), "PNG", exif=b"Exif\0\0II*\0"), ""),
     "blank": (lambda: saved(Image.new("L", (100, 100), 200), "PNG"), "nothing differs"),
     "one pixel": (lambda: saved(Image.new("L", (1, 1)), "PNG"), "nothing differs"),
     "the largest, transparent": (lambda: saved(Image.new("RGBA", (SIDE, SIDE)), "PNG"), "nothing differs"),
@@ -150,7 +152,9 @@ def test_many_at_once(clone: Path) -> None:
     assert answer["image"] == "a.png"
     assert len(answer["top"]) == 3
     assert answer["sure"] == (answer["top"][0]["probability"] >= 0.9)
-    piped = subprocess.run([*PREDICT, "-"], cwd=clone, input=saved(glyph("3"), "PNG"), capture_output=True, check=True)
+    piped = subprocess.run(
+        [*PREDICT, "-"], cwd=clone, env=environment(), input=saved(glyph("3"), "PNG"), capture_output=True, check=True
+    )
     assert f"-: {answer['predicted']} ".encode() in piped.stdout
 
 

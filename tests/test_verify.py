@@ -1,6 +1,7 @@
 """The table and the words of `make verify`; its runs are in CI."""
 
-from tools.verify import compare, differences, recorded_outputs
+from tests.conftest import ROOT
+from tools.verify import PORTABLE, compare, differences, recorded_outputs
 
 
 def test_every_difference_shows() -> None:
@@ -30,3 +31,9 @@ def test_outputs_of_a_lock() -> None:
     """Every output of every stage by its path."""
     lock = "stages: {one: {outs: [{path: a, md5: x}]}, two: {outs: [{path: b, md5: y}, {path: c, md5: z}]}}"
     assert recorded_outputs(lock) == {"a": "x", "b": "y", "c": "z"}
+
+
+def test_the_portable_sums_are_of_every_output() -> None:
+    """An output that the pipeline gained is in the list, and one that it lost is not."""
+    listed = {line.split("  ")[1] for line in (ROOT / PORTABLE).read_text().splitlines()}
+    assert listed == set(recorded_outputs((ROOT / "dvc.lock").read_text()))

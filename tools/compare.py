@@ -14,13 +14,14 @@ from typing import Any
 import dvc.api
 import numpy as np
 import pandas as pd
-import yaml
 from dvc.exceptions import DvcException
-from dvc.scm import SCMError
+from dvc.utils.flatten import flatten
+from yaml import YAMLError
 
 from src.dataset import load_dataset
 from src.errors import PipelineError
 from src.figures import draw_grid
+from src.params import read_value
 from src.scores import mcnemar, wilson_interval
 from src.stage import fail
 
@@ -32,7 +33,7 @@ LISTED, DRAWN = 20, 80  # flipped images
 
 @dataclass(frozen=True)
 class Run:
-    """One trained model: `predictions` has the columns index, actual, predicted and confidence."""
+    """One trained model: `predictions` has the columns index, actual and predicted."""
 
     name: str
     params: dict[str, Any]
@@ -48,17 +49,16 @@ def load_run(name: str) -> Run:
         params, predictions = (
             dvc.api.read(path, rev=None if name == "workspace" else name) for path in (PARAMS, PREDICTIONS)
         )
-    except (DvcException, SCMError, OSError) as error:
+        table = pd.read_csv(io.StringIO(predictions), dtype={"actual": str, "predicted": str}, keep_default_na=False)
+        return Run(name, flatten(read_value(params)), table[["index", "actual", "predicted"]])
+    except (DvcException, OSError, KeyError, ValueError, YAMLError) as error:
         raise PipelineError(
             f"`{name}` holds no run",
-            found=error,
+            found=" ".join(str(error).split()),
             expected=f"a git revision, an experiment or `workspace`, with {PARAMS} and {PREDICTIONS}",
             where=Path.cwd(),
             run="git log --oneline -- metrics; dvc exp list   # to see what there is",
         ) from None
-    flat = pd.json_normalize(yaml.safe_load(params)).to_dict("records")[0]
-    table = pd.read_csv(io.StringIO(predictions), dtype={"actual": str, "predicted": str}, keep_default_na=False)
-    return Run(name, flat, table)
 
 
 def compare(first: Run, second: Run) -> dict[str, Any]:
@@ -119,13 +119,13 @@ def report(result: dict[str, Any]) -> str:
     said = verdict(result)
     whose = "the difference is" if said == "same" else names[1]
     return f"""Parameters
-{changed if len(changed) else "the same"}
+{changed.to_string() if len(changed) else "the same"}
 
 Test accuracy, with 95 % intervals
 {pd.Series(accuracy, names).to_string()}
 
 Test images
-{paired}
+{paired.to_string()}
 
 McNemar's exact p-value {result["p_value"]:.2g}: {whose} {words[said]}.
 Two runs compare two models. Which recipe is better takes several seeds of each: python -m tools.sweep RECIPE --seeds 5
@@ -134,14 +134,18 @@ Two runs compare two models. Which recipe is better takes several seeds of each:
 {flipped.head(LISTED).to_string(index=False) if len(flipped) else ""}"""
 
 
-def draw_flipped(result: dict[str, Any]) -> str:
-    """Draw the flipped images, and say where; those that the second run lost come first."""
-    if not TEST.exists():
-        return f"They are drawn where {TEST} is: dvc repro prepare"
+def draw_flipped(result: dict[str, Any], actual: list[str]) -> str:
+    """Draw the flipped images, and say where; those that the second run lost come first.
+
+    `actual`: the classes of all test images, to know whether the working tree has the same ones.
+    """
+    test = load_dataset(TEST) if TEST.exists() else None
+    if not test or [test.classes[label] for label in test.labels] != actual:
+        return f"They are drawn where {TEST} holds these test images: dvc repro prepare"
     flipped = sorted(result["flipped"], key=lambda row: (row["first"] != row["actual"], row["index"]))[:DRAWN]
     captions = [f"{row['actual']}: {row['first']} → {row['second']}" for row in flipped]
     title = f"Flipped: {result['only_first']} lost and {result['only_second']} won by {result['runs'][1]}"
-    draw_grid(PICTURE, load_dataset(TEST).images[[row["index"] for row in flipped]], captions, title, columns=8)
+    draw_grid(PICTURE, test.images[[row["index"] for row in flipped]], captions, title, columns=8)
     return f"They are drawn in {PICTURE}: actual: first → second"
 
 
@@ -156,16 +160,23 @@ def main() -> None:
     if options.floor is not None and not options.gate:
         parser.error("--floor belongs to --gate")
     try:
-        result = compare(load_run(options.first), load_run(options.second))
+        first, second = load_run(options.first), load_run(options.second)
+        result = compare(first, second)
         print(json.dumps(result, indent=2) if options.json else report(result))
         if result["flipped"] and not options.json:
-            print(draw_flipped(result))
+            print(draw_flipped(result, list(first.predictions["actual"])))
     except PipelineError as error:
         fail(str(error), status=1)
     accuracy = result["accuracy"][1]["accuracy"]
     if options.gate and (verdict(result) == "worse" or accuracy < (options.floor or 0)):
-        floor = f", the floor is {options.floor}" if options.floor else ""
-        fail(f"gate closed: {options.second} has accuracy {accuracy:.4f}{floor}, p = {result['p_value']:.2g}", status=1)
+        closed = PipelineError(
+            "the gate is closed",
+            found=f"accuracy {accuracy:.4f}, p = {result['p_value']:.2g}",
+            expected=f"not significantly worse than {options.first}, and at least {options.floor or 0}",
+            where=options.second,
+            run=f"python -m tools.compare '{options.first}' '{options.second}'   # which images were lost",
+        )
+        fail(str(closed), status=1)
 
 
 if __name__ == "__main__":

@@ -17,8 +17,8 @@ import torch
 from src.dataset import Dataset
 from src.errors import PipelineError
 from src.evaluation import predict
-from src.photo import read_image, to_digit
-from src.stage import fail
+from src.photo import LONGEST, read_image, to_digit
+from src.stage import explain_os_error, fail
 from src.weights import load_model
 
 MODEL = Path("data/model/model.safetensors")
@@ -28,7 +28,11 @@ SURE = 0.9  # confidence below which an answer counts as a guess
 def load_digit(name: str) -> np.ndarray:
     """The image of that file, or of standard input for "-", as uint8 [28, 28]; raises PipelineError."""
     try:
-        return to_digit(read_image(io.BytesIO(sys.stdin.buffer.read()) if name == "-" else Path(name)))
+        with sys.stdin.buffer if name == "-" else Path(name).open("rb") as file:
+            content = file.read(LONGEST + 1)
+        if len(content) > LONGEST:
+            raise ValueError(f"more than {LONGEST:,} bytes")
+        return to_digit(read_image(io.BytesIO(content)))
     except (ValueError, OSError) as error:
         raise PipelineError(
             "this image cannot be read as a digit",
@@ -56,22 +60,27 @@ def main() -> None:
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--model", type=Path, default=MODEL)
     options = parser.parse_args()
-    digits, failures = {}, []
+    if options.top < 1:
+        parser.error("--top: at least 1")
     try:
         net, about = load_model(options.model)
-        for name in options.images:
-            try:
-                digits[name] = load_digit(name)
-            except PipelineError as error:
-                failures.append(str(error))
     except PipelineError as error:
         fail(str(error), status=1)
+    except OSError as error:
+        fail(str(explain_os_error(error)), status=1)
+    names, digits, failures = [], [], []
+    for name in options.images:
+        try:
+            digits.append(load_digit(name))
+            names.append(name)
+        except PipelineError as error:
+            failures.append(str(error))
     answers = []
     if digits:
-        images = Dataset(np.stack(list(digits.values())), np.zeros(len(digits), np.uint8), about.classes)
+        images = Dataset(np.stack(digits), np.zeros(len(digits), np.uint8), about.classes)
         probabilities = predict(net, images, about.normalize, torch.device("cpu")).exp()
         top = min(options.top, len(about.classes))
-        answers = [answer(name, row, about.classes, top) for name, row in zip(digits, probabilities, strict=True)]
+        answers = [answer(name, row, about.classes, top) for name, row in zip(names, probabilities, strict=True)]
     if options.json:
         print(json.dumps(answers, indent=2))
     else:

@@ -4,13 +4,17 @@ python -m tools.sweep sprint --seeds 5
 python -m tools.sweep default --seeds 3 --set train.learning_rate=0.02,0.04 --set train.epochs=1,2
 python -m tools.sweep                           the leaderboard alone
 
-The same command again, after a crash or a failure, does only what is not done yet.
+The same command again, after a crash or a failure, does only what is not done yet. Commit changed code first: what is
+done is known by its parameters and its commit.
 """
 
 import argparse
+import copy
 import json
+import os
 import re
 import subprocess
+import sys
 from collections.abc import Iterable
 from itertools import product
 from pathlib import Path
@@ -18,14 +22,20 @@ from typing import Any
 
 import dvc.api
 import pandas as pd
-import yaml
+from dvc.exceptions import DvcException
 from dvc.repo import Repo
+from dvc.utils.flatten import flatten
+from pydantic import ValidationError
 
-from src.params import read_recipe, read_value
-from src.stage import fail
+from src.errors import PipelineError
+from src.params import Params, load_params, read_recipe, read_value, set_values
+from src.stage import explain_os_error, fail
 
 SEED = "train.seed"
+PARAMS = Path("params.yaml")
 RECIPES = {"default": {}, **{path.stem: read_recipe(path) for path in sorted(Path("benchmarks/recipes").glob("*.txt"))}}
+METRICS = ["validation_accuracy", "accuracy"]
+ENVIRONMENT = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
 
 Settings = dict[str, Any]  # by dotted key
 
@@ -34,19 +44,39 @@ def jobs(recipe: str, seeds: int, grid: Iterable[str]) -> list[Settings]:
     """The values of each training: every seed from 0 with every combination of `key=value,value` in `grid`."""
     axes = [(key, values.split(",")) for key, _, values in (axis.partition("=") for axis in grid)]
     combinations = product(*([(key, read_value(value)) for value in values] for key, values in axes))
-    return [{**RECIPES[recipe], **dict(chosen), SEED: seed} for chosen in combinations for seed in range(seeds)]
+    return [{**RECIPES[recipe], SEED: seed, **dict(chosen)} for chosen in combinations for seed in range(seeds)]
+
+
+def check(wanted: list[Settings]) -> None:
+    """Raises PipelineError where the values of a job are not valid parameters, before anything is queued."""
+    load_params(PARAMS)
+    for settings in wanted:
+        values = copy.deepcopy(read_value(PARAMS.read_text()))
+        try:
+            set_values(values, settings)
+            Params.model_validate(values)
+        except (KeyError, TypeError, ValidationError) as error:
+            found = error.errors()[0]["msg"] if isinstance(error, ValidationError) else f"no section {error}"
+            raise PipelineError(
+                "a job of this sweep is not valid",
+                found=found,
+                expected="keys and values that params.yaml may have",
+                where=", ".join(f"{key}={value}" for key, value in settings.items()),
+                run="python -m tools.sweep --help",
+            ) from None
 
 
 def base() -> Settings:
     """params.yaml as it is now."""
-    flat: Settings = pd.json_normalize(yaml.safe_load(Path("params.yaml").read_text())).to_dict("records")[0]
+    flat: Settings = flatten(read_value(PARAMS.read_text()))
     return flat
 
 
 def experiments() -> pd.DataFrame:
     """A row each, as `dvc exp show` knows them; `State` is Queued, Running, Failed or Success."""
     table = pd.DataFrame(dvc.api.exp_show())
-    return table[table["typ"] != "baseline"].fillna({"State": "Success"})  # those of no queue
+    table = table[table["typ"] != "baseline"].fillna({"State": "Success"})  # those of no queue
+    return table.reindex(columns=[*table.columns, *(name for name in METRICS if name not in table)])
 
 
 def holds(row: pd.Series, settings: Settings) -> bool:
@@ -56,24 +86,38 @@ def holds(row: pd.Series, settings: Settings) -> bool:
     )
 
 
-def enqueue(wanted: list[Settings]) -> None:
-    """Queue what is neither done nor waiting."""
-    known, now = experiments(), base()
-    known = known[known["State"] != "Failed"]
-    for settings in wanted:
-        if not any(holds(row, {**now, **settings}) for _, row in known.iterrows()):
-            values = ((key, value if isinstance(value, str) else json.dumps(value)) for key, value in settings.items())
-            options = [f"--set-param={key}={value}" for key, value in values]
-            subprocess.run(["dvc", "exp", "run", "--queue", *options], check=True)
+def lacking(wanted: list[Settings], *states: str) -> list[Settings]:
+    """Those of `wanted` that no experiment in one of these states holds."""
+    table, now = experiments(), base()
+    known = table[table["State"].isin(states)]
+    return [job for job in wanted if not any(holds(row, {**now, **job}) for _, row in known.iterrows())]
 
 
 def fail_interrupted() -> None:
-    """Call failed what the queue takes to be running though its worker is gone, as `dvc queue kill` does."""
+    """Call failed what the queue takes to be running though its worker was killed, so that it is queued anew.
+
+    `dvc queue kill` would do the same, but is content where the dead process is still in the table of processes.
+    """
     with Repo() as repo:
         queue = repo.experiments.celery_queue
-        active = [entry.stash_rev for entry in queue.iter_active()]
-        if active and not queue.worker_status():
-            queue.kill(active)
+        active = list(queue._iter_active_tasks())
+        if active and not queue.celery.control.inspect(timeout=10, limit=1).active():  # a busy worker may be slow
+            for task, _ in active:
+                queue.celery.backend.mark_as_failure(task.id, None)
+
+
+def run(wanted: list[Settings]) -> None:
+    """Queue what is neither done nor waiting, and follow the queue to its end."""
+    check(wanted)
+    fail_interrupted()
+    for settings in lacking(wanted, "Queued", "Running", "Success"):
+        values = ((key, value if isinstance(value, str) else json.dumps(value)) for key, value in settings.items())
+        options = [f"--set-param={key}={value}" for key, value in values]
+        subprocess.run(["dvc", "exp", "run", "--queue", *options], env=ENVIRONMENT, check=True)
+    try:
+        subprocess.run(["dvc", "exp", "run", "--run-all"], env=ENVIRONMENT, check=True)
+    except KeyboardInterrupt:
+        fail("the queue goes on in the background; to end it: dvc queue stop --kill", status=130)
 
 
 def training_seconds() -> dict[str, float]:
@@ -82,10 +126,11 @@ def training_seconds() -> dict[str, float]:
     with Repo() as repo:
         queue = repo.experiments.celery_queue
         for entry, result in queue.iter_success():
-            log = Path(queue.proc[entry.stash_rev].stdout).read_text()
-            if match := re.search(r"images in ([\d,.]+) s", log):
+            process = queue.proc.get(entry.stash_rev)
+            match = process and re.search(r"images in ([\d.]+) s", Path(process.stdout).read_text())
+            if match:
                 commit = repo.scm.get_ref(str(result.ref_info)) or ""
-                seconds[commit[:7]] = float(match[1].replace(",", ""))
+                seconds[commit[:7]] = float(match[1])
     return seconds
 
 
@@ -102,22 +147,26 @@ def describe(row: pd.Series, now: Settings) -> str:
 
 
 def leaderboard() -> str:
-    """The recipes by their mean validation accuracy; the test accuracy stands beside, and decides nothing."""
+    """The recipes by their mean validation accuracy; the test accuracy stands beside, and decides nothing.
+
+    Where no validation images were held out, `validation_accuracy` is one of the test set: it does not count.
+    """
     table, now = experiments(), base()
     done = table[table["State"] == "Success"]
     done = done.assign(
-        recipe=[describe(row, now) for _, row in done.iterrows()], seconds=done["rev"].map(training_seconds())
+        recipe=[describe(row, now) for _, row in done.iterrows()],
+        seconds=done["rev"].map(training_seconds()),
+        validation=done["validation_accuracy"].where(done.get("prepare.validation", 0) != 0),
     ).drop_duplicates(["recipe", SEED])
-    ranks = done.groupby("recipe")["validation_accuracy"].mean().sort_values(ascending=False)
+    ranks = done.groupby("recipe")["validation"].mean().sort_values(ascending=False, na_position="last")
     rows = []
     for recipe in ranks.index:
         runs = done[done["recipe"] == recipe]
-        held_out = (runs["prepare.validation"] > 0).all()
         rows.append(
             {
                 "recipe": recipe,
                 "seeds": len(runs),
-                "validation, %": _spread(runs["validation_accuracy"]) if held_out else "none held out",
+                "validation, %": _spread(runs["validation"]),
                 "test, %": _spread(runs["accuracy"]),
                 "training, s": f"{runs['seconds'].mean():.1f}" if runs["seconds"].notna().any() else "-",
             }
@@ -131,6 +180,8 @@ def leaderboard() -> str:
 
 
 def _spread(accuracy: pd.Series) -> str:
+    if accuracy.isna().any():
+        return "-"
     return f"{100 * accuracy.mean():.2f}" + (f" ± {100 * accuracy.std():.2f}" if len(accuracy) > 1 else "")
 
 
@@ -140,23 +191,31 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=1, help="how many, from 0 on")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE,VALUE", help="an axis of the grid")
     options = parser.parse_args()
-    if options.recipe:
-        wanted = jobs(options.recipe, options.seeds, options.set)
-        try:
-            fail_interrupted()
-            enqueue(wanted)
-            subprocess.run(["dvc", "exp", "run", "--run-all"], check=True)
-        except KeyboardInterrupt:
-            fail("the queue goes on in the background; to end it: dvc queue stop --kill", status=130)
-        except subprocess.CalledProcessError as error:
-            fail(f"error: {' '.join(error.cmd)}: exit status {error.returncode}", status=1)
-    print(leaderboard())
-    if options.recipe:
-        done, now = experiments(), base()
-        done = done[done["State"] == "Success"]
-        missing = [job for job in wanted if not any(holds(row, {**now, **job}) for _, row in done.iterrows())]
-        if missing:
-            fail(f"{len(missing)} of {len(wanted)} are not done: dvc queue logs NAME says why", status=1)
+    if not options.recipe and (options.set or options.seeds != 1):
+        parser.error("--seeds and --set belong to a recipe")
+    if options.seeds < 1:
+        parser.error("--seeds: at least 1")
+    if not all(re.fullmatch(r"[\w.]+=[\w.+-]+(,[\w.+-]+)*", axis) for axis in options.set):
+        parser.error("--set: KEY=VALUE,VALUE with plain values")
+    if options.seeds > 1 and any(axis.startswith(f"{SEED}=") for axis in options.set):
+        parser.error(f"--seeds or --set {SEED}=..., not both")
+    try:
+        wanted = jobs(options.recipe, options.seeds, options.set) if options.recipe else []
+        if wanted:
+            run(wanted)
+        print(leaderboard())
+        missing = lacking(wanted, "Success")
+    except PipelineError as error:
+        fail(str(error), status=1)
+    except OSError as error:
+        fail(str(explain_os_error(error)), status=1)
+    except (DvcException, subprocess.CalledProcessError) as error:
+        fail(f"error: {error}", status=1)
+    except KeyboardInterrupt:
+        fail("interrupted: the same command goes on from here", status=130)
+    if missing:
+        hint = "`dvc queue logs NAME` says why, `dvc queue remove --failed` forgets them"
+        fail(f"error: {len(missing)} of {len(wanted)} are not done; {hint}", status=1)
 
 
 if __name__ == "__main__":
