@@ -56,7 +56,9 @@ def check(wanted: list[Settings]) -> None:
             set_values(values, settings)
             Params.model_validate(values)
         except (KeyError, TypeError, ValidationError) as error:
-            found = error.errors()[0]["msg"] if isinstance(error, ValidationError) else f"no section {error}"
+            found = f"no section {error}"
+            if isinstance(error, ValidationError):
+                found = "; ".join(f"{'.'.join(map(str, item['loc']))} {item['msg']}".strip() for item in error.errors())
             raise PipelineError(
                 "a job of this sweep is not valid",
                 found=found,
