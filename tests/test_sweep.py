@@ -106,7 +106,7 @@ def test_a_sweep_goes_on_after_a_crash(tmp_path: Path) -> None:
     rows = [line.split() for line in board.splitlines() if line.startswith((" dash", "dash"))]
     assert sorted((row[1], row[2]) for row in rows) == [("train.epochs=2", "2"), ("train.epochs=3", "2")]
     assert "1 failed" in board  # the one that was killed
-    assert all(float(row[-1]) > 0 for row in rows)  # seconds of training
+    assert all(row[-1] != "-" for row in rows)  # the seconds of training, out of the log
     mistake = (folder / "src/charts.py").read_text() + "\nraise SystemExit(9)\n"
     (folder / "src/charts.py").write_text(mistake)
     failing = run([*SWEEP, "dash", "--set", "train.epochs=4"], folder, check=False)
