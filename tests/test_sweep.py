@@ -73,7 +73,7 @@ def test_the_leaderboard_is_that_of_the_validation(monkeypatch: pytest.MonkeyPat
     )
     monkeypatch.setattr(sweep, "RECIPES", {"default": {}, "long": {"train.epochs": 9}})
     monkeypatch.setattr(sweep, "experiments", lambda: table)
-    monkeypatch.setattr(sweep, "base", lambda: now)
+    monkeypatch.setattr(sweep, "base", lambda revision: now)
     monkeypatch.setattr(sweep, "training_seconds", lambda: {"commit0": 10.0, "commit1": 20.0})
     assert [line.split() for line in sweep.leaderboard().splitlines()[1:]] == [
         ["default", "2", "98.00", "±", "1.41", "91.00", "±", "1.41", "15.0"],

@@ -68,9 +68,9 @@ def check(wanted: list[Settings]) -> None:
             ) from None
 
 
-def base() -> Settings:
-    """params.yaml as it is now."""
-    flat: Settings = flatten(read_value(PARAMS.read_text()))
+def base(revision: str | None = None) -> Settings:
+    """params.yaml as it is now, or in a revision."""
+    flat: Settings = flatten(read_value(dvc.api.read(str(PARAMS), rev=revision)))
     return flat
 
 
@@ -153,7 +153,7 @@ def leaderboard() -> str:
 
     Where no validation images were held out, `validation_accuracy` is one of the test set: it does not count.
     """
-    table, now = experiments(), base()
+    table, now = experiments(), base("HEAD")
     done = table[table["State"] == "Success"]
     done = done.assign(
         recipe=[describe(row, now) for _, row in done.iterrows()],
