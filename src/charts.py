@@ -74,7 +74,8 @@ def plot_confusion_matrix(path: Path, matrix: np.ndarray, test: Dataset, predict
             axis.imshow(ink, extent=(x - 0.4, x + 0.48, y + 0.48, y - 0.4), zorder=3)
         axis.set_xlim(-0.5, len(classes) - 0.5)
         axis.set_ylim(len(classes) - 0.5, -0.5)
-        axis.set_xticks(range(len(classes)), classes)
+        slant: Any = {"rotation": 45, "ha": "right"} if max(map(len, classes)) > 5 else {}
+        axis.set_xticks(range(len(classes)), classes, **slant)
         axis.set_yticks(range(len(classes)), classes)
         axis.set_xticks(np.arange(len(classes) + 1) - 0.5, minor=True)
         axis.set_yticks(np.arange(len(classes) + 1) - 0.5, minor=True)

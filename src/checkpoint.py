@@ -34,11 +34,15 @@ def result_key(params: Params, data: Iterable[Path], facts: dict[str, str | int]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
 
 
+def checkpoint_path(folder: Path, state: State) -> Path:
+    return folder / f"{state.step:09}.checkpoint"
+
+
 def save_checkpoint(folder: Path, state: State, history: list[dict[str, Any]]) -> None:
     """Write `state` and the epochs so far, and keep the checkpoint before; an OSError leaves those that there were."""
     numbers = {"step": state.step, "loss_sum": state.loss_sum, "correct": state.correct, "seen": state.seen}
     about = {"state": numbers, "history": history}
-    save_tensors(folder / f"{state.step:09}.checkpoint", to_arrays(_tensors(state)), about)
+    save_tensors(checkpoint_path(folder, state), to_arrays(_tensors(state)), about)
     for path in _newest_first(folder)[KEPT:]:
         path.unlink()
 

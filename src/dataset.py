@@ -8,10 +8,12 @@ import numpy as np
 from src.errors import PipelineError
 from src.tensors import load_tensors, save_tensors
 
+IMAGE = (28, 28)  # pixels: height and width that the networks read
+
 
 @dataclass(frozen=True)
 class Dataset:
-    """`images` uint8 [n, height, width], `labels` uint8 [n], each the position of its name in `classes`."""
+    """`images` uint8 [n, height, width], `labels` uint8 or uint16 [n], the position of each one's name in `classes`."""
 
     images: np.ndarray
     labels: np.ndarray
@@ -25,8 +27,8 @@ class Dataset:
             raise ValueError(
                 f"images are {self.images.dtype} {list(self.images.shape)}, expected uint8 [n, height, width]"
             )
-        if self.labels.ndim != 1 or self.labels.dtype != np.uint8:
-            raise ValueError(f"labels are {self.labels.dtype} {list(self.labels.shape)}, expected uint8 [n]")
+        if self.labels.ndim != 1 or self.labels.dtype not in (np.uint8, np.uint16):
+            raise ValueError(f"labels are {self.labels.dtype} {list(self.labels.shape)}, expected uint8 or uint16 [n]")
         if len(self.images) != len(self.labels):
             raise ValueError(f"{len(self.labels):,} labels for {len(self.images):,} images")
         if len(self) and self.labels.max() >= len(self.classes):

@@ -14,6 +14,7 @@ from src.files import write_bytes
 
 # Okabe and Ito's colours, told apart by colour-blind people too
 BLUE, VERMILION, GREY = "#0072B2", "#D55E00", "#8A8F98"
+CHARACTERS = 105  # of a caption that fit side by side into the width of a grid
 STYLE: Any = {  # matplotlib types the keys as literals
     "font.family": "DejaVu Sans",  # comes with matplotlib: the same letters on every machine
     "font.size": 11,
@@ -58,7 +59,8 @@ def draw_grid(
     path: Path, images: np.ndarray, captions: Sequence[str], title: str, columns: int, dpi: int = 120
 ) -> None:
     """Images [n, height, width] in rows of `columns`, white on black, each under its caption."""
-    columns = max(1, min(columns, len(images)))
+    longest = max((len(line) for caption in captions for line in caption.split("\n")), default=1)
+    columns = max(1, min(columns, len(images), CHARACTERS // (longest + 2)))
     rows = max(1, -(-len(images) // columns))
     lines = max((caption.count("\n") + 1 for caption in captions), default=1)
     cell = 8.6 / max(columns, 5)

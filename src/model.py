@@ -8,7 +8,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-IMAGE = (28, 28)  # pixels
 FINAL_MAP = 4  # pixels on a side of the last feature map of a 28 x 28 image
 
 
@@ -19,7 +18,7 @@ class Net(nn.Module):
     only the places that `add_batch_norm` uses in training.
     """
 
-    def __init__(self, classes: int = 10) -> None:
+    def __init__(self, classes: int) -> None:
         super().__init__()
         self.conv1 = nn.Conv2d(1, 32, kernel_size=3)
         self.conv2 = nn.Conv2d(32, 64, kernel_size=3)
@@ -82,7 +81,7 @@ class Dash(nn.Sequential):
     Normalised float images [n, 1, 28, 28] to log-probabilities [n, classes].
     """
 
-    def __init__(self, classes: int = 10) -> None:
+    def __init__(self, classes: int) -> None:
         super().__init__(
             nn.ZeroPad2d(-2),
             *convolution(1, 16, 4, stride=2),
@@ -100,7 +99,7 @@ class Tiny(nn.Sequential):
     Normalised float images [n, 1, 28, 28] to log-probabilities [n, classes].
     """
 
-    def __init__(self, classes: int = 10) -> None:
+    def __init__(self, classes: int) -> None:
         super().__init__(
             *convolution(1, 12, 3, padding=1),
             Separable(12, 16),

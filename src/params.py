@@ -25,6 +25,8 @@ class Section(BaseModel):
 
 
 class Prepare(Section):
+    dataset: Literal["mnist", "fashion-mnist", "folder"]
+    test: float = Field(gt=0, lt=1)
     validation: int = Field(ge=0)
     seed: Seed
 
@@ -81,6 +83,7 @@ class Train(Section):
     device: Literal["auto", "cpu", "cuda", "mps"]
     precision: Literal["auto", "fp32", "bf16"]
     threads: int = Field(ge=1, le=1024)
+    processes: int = Field(ge=1, le=1024)
     portable: bool
     checkpoint_seconds: float = Field(ge=0, le=86_400)
 

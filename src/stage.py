@@ -10,7 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -37,7 +37,7 @@ def run_stage(main: Callable[..., None]) -> None:
         _on_interruption(_interrupt)
         if "DVC_STAGE" in os.environ:
             threading.Thread(target=_stop_when_orphaned, daemon=True).start()
-        with only_writer(LOCK):
+        with only_writer(LOCK) if os.environ.get("RANK", "0") == "0" else nullcontext():  # torchrun: the first writes
             main(load_params(Path("params.yaml")), **paths)
     except PipelineError as error:
         fail(str(error), status=1)
@@ -102,7 +102,7 @@ def _on_interruption(handler: Callable[[int, Any], object] | signal.Handlers) ->
 def _stop_when_orphaned() -> None:
     """Interrupt this process once the `dvc` that started it is gone, of which `kill -9` says nothing to its children.
 
-    Between the two a shell may stay; it has DVC_STAGE too. Who adopts an orphan is in another process group.
+    Between the two a shell or torchrun may stay; they have DVC_STAGE too. Who adopts an orphan is in another group.
     """
     with suppress(psutil.NoSuchProcess, ProcessLookupError):
         process = psutil.Process()
@@ -110,7 +110,7 @@ def _stop_when_orphaned() -> None:
             if not _runs_a_stage(dvc):
                 break
             process = dvc
-        while process.ppid() == dvc.pid and os.getpgid(dvc.pid) == os.getpgrp():
+        while process.ppid() == dvc.pid and os.getpgid(dvc.pid) == os.getpgid(process.pid):
             time.sleep(0.1)
     signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGTERM)  # it may wait in a system call
 
@@ -143,5 +143,6 @@ def explain_os_error(error: OSError) -> PipelineError:
 
 
 def fail(message: str, status: int) -> NoReturn:
+    _on_interruption(signal.SIG_IGN)  # it is ending already
     print(message, file=sys.stderr, flush=True)
     raise SystemExit(status)

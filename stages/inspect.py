@@ -31,12 +31,13 @@ def main(
     figures = audit(splits)
     wrong = violations(figures, params.inspect, params.train.normalize, same_test_set=params.prepare.validation == 0)
     if wrong:
+        measured = " ".join(f"-S train.normalize.{key}={figures['train'][key]:.4f}" for key in ("mean", "std"))
         raise PipelineError(
             "the data are not what they should be",
             found="\n            ".join(wrong),
             expected="see the parameters inspect.* and train.normalize",
             where=f"{train}, {validation}, {test}",
-            run="sha256sum --check data/mnist.sha256   # in data/raw; or, for other data, mend params.yaml",
+            run=f"dvc exp run {measured}   # where only these differ",
         )
     write_json(report, figures)
     counts = np.stack([split.counts() for split in splits.values()], axis=1).tolist()

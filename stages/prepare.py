@@ -1,34 +1,48 @@
-"""Obtain MNIST, verify it, hold out a validation set, and write the three splits."""
+"""Obtain the data set, verify it, hold out a validation set, and write the three splits."""
 
 from pathlib import Path
 
-from src.dataset import save_dataset
+import numpy as np
+
+from src.dataset import Dataset, save_dataset
 from src.errors import PipelineError
-from src.mnist import decode, obtain, read_checksums
+from src.folder import read_folder
 from src.params import Params
+from src.sources import decode, obtain, read_source
 from src.split import stratified_split
 from src.stage import run_stage
 
 
-def main(params: Params, checksums: Path, package: Path, raw: Path, train: Path, validation: Path, test: Path) -> None:
-    files = obtain(raw, read_checksums(checksums), package)
-    everything, test_set = decode(files, "train"), decode(files, "t10k")
-    held_out = params.prepare.validation
+def main(params: Params, source: Path, raw: Path, train: Path, validation: Path, test: Path) -> None:
+    settings = params.prepare
+    if settings.dataset == "folder":
+        images = read_folder(source)
+        rest, held_out = split(images, max(1, round(settings.test * len(images))), settings.seed, "prepare.test")
+        everything, test_set = images[rest], images[held_out]
+    else:
+        described = read_source(source)
+        files = obtain(raw, described)
+        everything, test_set = (decode(files, prefix, described.classes) for prefix in ("train", "t10k"))
+    kept, held_out = split(everything, settings.validation, settings.seed, "prepare.validation")
+    validation_set = everything[held_out] if settings.validation else test_set
+
+    for path, part in ((train, everything[kept]), (validation, validation_set), (test, test_set)):
+        save_dataset(path, part)
+        print(f"{path}: {len(part):,} images of {len(part.classes)} classes", flush=True)
+
+
+def split(data: Dataset, held_out: int, seed: int, parameter: str) -> tuple[np.ndarray, np.ndarray]:
+    """`stratified_split`, its error naming the parameter to change."""
     try:
-        kept, chosen = stratified_split(everything.labels, held_out, params.prepare.seed)
+        return stratified_split(data.labels, held_out, seed)
     except ValueError as error:
         raise PipelineError(
-            "the validation set does not fit the data",
+            "the images held out do not fit the data",
             found=error,
-            expected="an image of each class on either side, or 0 to measure every epoch on the test set",
-            where="params.yaml: prepare.validation",
-            run="dvc exp run -S prepare.validation=0",
+            expected="an image of each class on either side",
+            where=f"params.yaml: {parameter}",
+            run="dvc exp run -S prepare.validation=0   # 0: every epoch is measured on the test set",
         ) from None
-    validation_set = everything[chosen] if held_out else test_set
-
-    for path, split in ((train, everything[kept]), (validation, validation_set), (test, test_set)):
-        save_dataset(path, split)
-        print(f"{path}: {len(split):,} images", flush=True)
 
 
 if __name__ == "__main__":

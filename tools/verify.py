@@ -22,8 +22,8 @@ import yaml
 
 from src.errors import PipelineError
 from src.idx import read_idx, write_idx
-from src.mnist import read_checksums
 from src.params import set_values
+from src.sources import read_source
 from src.stage import fail
 
 ROOT = Path(__file__).parents[1]
@@ -127,15 +127,15 @@ def verify(quick: bool, scratch: Path) -> bool:
 
 def keep_first_images(folder: Path) -> None:
     """Cut the four files of MNIST in a clone to their first `IMAGES`, and write the sums that the pipeline expects."""
-    sums = folder / "data/mnist.sha256"
-    text = ""
-    for name in read_checksums(sums):
-        path = folder / "data/raw" / name
+    source = folder / "data/sources/mnist"
+    text = source.read_text()
+    for name, digest in read_source(source).checksums.items():
+        path = folder / "data/raw/mnist" / name
         axes = 3 if "images" in name else 1
         content = write_idx(read_idx(path.read_bytes(), axes)[: IMAGES[name.split("-")[0]]])
         path.write_bytes(content)
-        text += f"{hashlib.sha256(content).hexdigest()}  {name}\n"
-    sums.write_text(text)
+        text = text.replace(digest, hashlib.sha256(content).hexdigest())
+    source.write_text(text)
 
 
 def emulator(folder: Path, processor: str) -> Path:

