@@ -43,7 +43,7 @@ def test_no_silent_fall_back_to_the_cpu(tiny: Path, stage: Stage) -> None:
 def test_too_large_a_validation_set(tiny: Path, stage: Stage) -> None:
     """More than the training images can give."""
     set_param(tiny, "prepare.validation", 330)
-    assert is_block(stage("prepare"), "the validation set does not fit", "prepare.validation")
+    assert is_block(stage("prepare"), "the images held out do not fit", "prepare.validation")
     assert not (tiny / "data/prepared").exists()
 
 
