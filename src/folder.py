@@ -3,14 +3,15 @@
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ImageOps
 
 from src.dataset import IMAGE, Dataset
 from src.errors import PipelineError
+from src.photo import read_image
 
 
 def read_folder(folder: Path) -> Dataset:
-    """The PNG and JPEG images `folder`/class/*, grey, fitted into 28 x 28 pixels on black, in the order of their names.
+    """The PNG and JPEG images `folder`/class/*, fitted into 28 x 28 pixels on black, in the order of their names.
 
     Raises PipelineError that names the folder or file: no classes, a class without images, a file that is no image.
     """
@@ -31,13 +32,9 @@ def read_folder(folder: Path) -> Dataset:
 
 def _read(path: Path) -> np.ndarray:
     try:
-        with Image.open(path, formats=("PNG", "JPEG")) as image:
-            grey = ImageOps.exif_transpose(image).convert("L")
-    except UnidentifiedImageError:
-        raise _error(path, "neither PNG nor JPEG", "an image") from None
-    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
+        return np.asarray(ImageOps.pad(read_image(path), IMAGE[::-1], color=0))
+    except (ValueError, OSError) as error:
         raise _error(path, error, "an image") from None
-    return np.asarray(ImageOps.pad(grey, IMAGE[::-1], color=0))
 
 
 def _error(path: Path, found: object, expected: str) -> PipelineError:

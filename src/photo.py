@@ -1,4 +1,4 @@
-"""A photo or scan of one digit, brought to the form of MNIST."""
+"""Image files, read safely, and a photo or scan of one digit, brought to the form of MNIST."""
 
 import struct
 import warnings
@@ -20,7 +20,7 @@ BOX, FIELD = 20, 28  # pixels on a side: the digit's, and the image's
 def read_image(file: Path | BinaryIO) -> Image.Image:
     """The grey picture of a PNG or JPEG file, upright, at most 400 pixels on a side, transparent parts white.
 
-    Raises ValueError that says what is wrong: another format, too many pixels, several frames, a damaged file.
+    Raises ValueError that says what is wrong: another format, too many pixels, an animated PNG, a damaged file.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of damaged metadata

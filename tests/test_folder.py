@@ -45,6 +45,13 @@ def test_the_images_of_a_folder(tmp_path: Path) -> None:
     assert data.images[0].max(axis=0).nonzero()[0].tolist() == list(range(10, 17))  # 7 of 28 columns, in the middle
 
 
+def test_a_picture_of_16_bits(tmp_path: Path) -> None:
+    """It keeps its greys, as scanners write them, instead of being cut at 255 of 65,535."""
+    write_images(tmp_path, 1)
+    Image.fromarray(np.full((40, 40), 128 * 257, np.uint16)).save(tmp_path / CLASSES[0] / "0.png")
+    assert np.unique(read_folder(tmp_path).images[0]).tolist() == [128]
+
+
 @pytest.mark.parametrize("count", [256, 257])
 def test_more_classes_than_a_byte_holds(tmp_path: Path, count: int) -> None:
     """The last of 257 classes keeps its own label."""
