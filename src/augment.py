@@ -36,7 +36,8 @@ class Transforms:
 def draw_transforms(count: int, settings: Augmentation, generator: torch.Generator) -> Transforms:
     """Draw `count` transformations: each quantity uniform within its range, either way.
 
-    The convention is that of torchvision's `affine`: rotation clockwise and shear in degrees, then scale, then shift.
+    The convention is that of torchvision's `affine`: rotation clockwise and shear in degrees, then scale, then shift;
+    before them `hflip`, with the probability `flip`.
     """
 
     def uniform(limit: float) -> Tensor:
@@ -45,7 +46,10 @@ def draw_transforms(count: int, settings: Augmentation, generator: torch.Generat
     cropped = torch.rand(count, generator=generator) < settings.center_crop
     angle, shear = torch.deg2rad(uniform(settings.rotation)), torch.deg2rad(uniform(settings.shear)).tan()
     scale, x, y = 1 + uniform(settings.scale), uniform(settings.shift), uniform(settings.shift)
-    return Transforms(cropped, inverse_affine(angle, shear, scale, x, y))
+    matrix = inverse_affine(angle, shear, scale, x, y)
+    flipped = torch.rand(count, generator=generator) < settings.flip
+    matrix[flipped, 0] *= -1
+    return Transforms(cropped, matrix)
 
 
 def inverse_affine(angle: Tensor, shear: Tensor, scale: Tensor, x: Tensor, y: Tensor) -> Tensor:

@@ -45,6 +45,7 @@ class Normalize(Section):
 
 class Augmentation(Section):
     center_crop: Fraction
+    flip: Fraction
     rotation: float = Field(ge=0, le=180)
     scale: float = Field(ge=0, lt=1)
     shear: float = Field(ge=0, lt=90)
@@ -54,7 +55,7 @@ class Augmentation(Section):
     @property
     def none(self) -> bool:
         """Whether every image stays as it is."""
-        return not (self.center_crop or self.rotation or self.scale or self.shear or self.shift)
+        return not (self.center_crop or self.flip or self.rotation or self.scale or self.shear or self.shift)
 
 
 class Model(Section):

@@ -16,7 +16,7 @@ from src.augment import (
 )
 from src.params import Augmentation, Normalize
 
-NONE = {"center_crop": 0.0, "rotation": 0.0, "scale": 0.0, "shear": 0.0, "shift": 0.0, "interpolation": "bilinear"}
+NONE = {"center_crop": 0, "flip": 0, "rotation": 0, "scale": 0, "shear": 0, "shift": 0, "interpolation": "bilinear"}
 MODES = {"nearest": InterpolationMode.NEAREST, "bilinear": InterpolationMode.BILINEAR}
 
 
@@ -86,6 +86,20 @@ def test_crop_happens_with_its_probability() -> None:
     settings = Augmentation(**{**NONE, "center_crop": 0.1})
     cropped = draw_transforms(20_000, settings, torch.Generator().manual_seed(0)).cropped
     assert abs(cropped.float().mean().item() - 0.1) < 5 * (0.1 * 0.9 / 20_000) ** 0.5
+
+
+def test_flip_is_torchvisions(images: Tensor) -> None:
+    """About half of the images change sides, by `hflip` exactly; every other draw stays what it was without flips."""
+    moves = {**NONE, "rotation": 10, "shift": 2}
+    drawn = [
+        draw_transforms(24, Augmentation(**{**moves, "flip": flip}), torch.Generator().manual_seed(0))
+        for flip in (0.0, 0.5)
+    ]
+    flipped = (drawn[0].matrix != drawn[1].matrix).flatten(1).any(dim=1)
+    assert 6 <= flipped.sum() <= 18
+    sides = torch.where(flipped[:, None, None, None], oracle.hflip(images), images)
+    straight = transform(sides, drawn[0], "bilinear", (28, 28))
+    assert torch.allclose(transform(images, drawn[1], "bilinear", (28, 28)), straight, atol=1e-5)
 
 
 def test_draws_fill_their_ranges_and_stay_inside() -> None:

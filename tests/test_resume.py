@@ -305,9 +305,11 @@ def test_two_at_once(prepared: Path, begin: Begin) -> None:
     second = begin(prepared, TRAIN)
     assert second.stdout
     assert f"waiting for process {first.pid}" in second.stdout.readline()
+    second.send_signal(signal.SIGSTOP)  # or it would write anew what is read below
     first.send_signal(signal.SIGCONT)
     assert end(first)[0] == 0
     expected = contents(prepared)
+    second.send_signal(signal.SIGCONT)
     assert end(second)[0] == 0
     assert contents(prepared) == expected
 
