@@ -22,7 +22,7 @@ def test_each_recipe_is_valid(path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     """Known keys, right types, and every line a word that any shell passes on as it is."""
     monkeypatch.chdir(ROOT)
     assert recipe_params(path.stem) != load_params(Path("params.yaml"))
-    assert all(re.fullmatch(r"--set-param=[a-z_.]+=[\w.]+", line) for line in path.read_text().splitlines())
+    assert all(re.fullmatch(r"--set-param=[a-z_.]+=[\w.-]+", line) for line in path.read_text().splitlines())
 
 
 def test_dvc_runs_a_recipe_by_name(clone: Path) -> None:
