@@ -21,7 +21,7 @@ def main(params: Params, source: Path, raw: Path, train: Path, validation: Path,
         everything, test_set = images[rest], images[held_out]
     else:
         described = read_source(source)
-        files = obtain(raw, described)
+        files = obtain(of_the_project(raw), described)
         everything, test_set = (decode(files, prefix, described.classes) for prefix in ("train", "t10k"))
     kept, held_out = split(everything, settings.validation, settings.seed, "prepare.validation")
     validation_set = everything[held_out] if settings.validation else test_set
@@ -29,6 +29,14 @@ def main(params: Params, source: Path, raw: Path, train: Path, validation: Path,
     for path, part in ((train, everything[kept]), (validation, validation_set), (test, test_set)):
         save_dataset(path, part)
         print(f"{path}: {len(part):,} images of {len(part.classes)} classes", flush=True)
+
+
+def of_the_project(raw: Path) -> Path:
+    """`raw` itself, or that of the project in whose .dvc/tmp/exps this copy of the tree stands, for one experiment."""
+    for folder in Path.cwd().parents:
+        if folder.match(".dvc/tmp/exps"):
+            return folder.parents[2] / raw
+    return raw
 
 
 def split(data: Dataset, held_out: int, seed: int, parameter: str) -> tuple[np.ndarray, np.ndarray]:

@@ -170,6 +170,12 @@ def test_experiments_elsewhere_use_their_own_copy_of_the_code(project: Path, how
     assert project / ".dvc/tmp/exps" in imported.parents
 
 
+def test_an_experiment_elsewhere_finds_the_raw_files(project: Path) -> None:
+    """Another split, in a copy of the tree without data/raw, with no network: the project's own files serve."""
+    run(["dvc", "exp", "run", "--temp", "--name", "other-split", "-S", "prepare.seed=1"], project)
+    assert "other-split" in run(["dvc", "exp", "show", "--csv", "--only-changed"], project).stdout
+
+
 @pytest.mark.parametrize("path", ["data/model/model.safetensors", "data/prepared/test.safetensors"])
 def test_a_flipped_bit_in_the_cache(project: Path, path: str) -> None:
     """A bit that changes on the disk, unseen by DVC, in a file that it then checks out: its reader tells."""
