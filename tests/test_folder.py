@@ -106,8 +106,16 @@ def test_the_pipeline_on_a_folder(tmp_path: Path) -> None:
     assert figures["accuracy"] > 0.9
     assert len(pd.read_csv(folder / "metrics/predictions.csv")) == 36
     assert "Tells which of 3 classes" in (folder / "data/model/model_card.md").read_text()
-    Image.new("L", (28, 28), 255).save(folder / "data/sources/folder/bird/new.png")
+    Image.linear_gradient("L").save(folder / "data/sources/folder/bird/new.png")
     assert "changed" in run(["dvc", "status", "prepare"], folder).stdout
+    for command in (
+        ["dvc", "add", "data/sources/folder"],
+        ["git", "add", "--all"],
+        ["git", "commit", "--message", "mine"],
+    ):
+        run(command, folder)
+    run(["dvc", "exp", "run", "--temp", "--name", "with-it", "-S", "train.epochs=1"], folder)
+    assert "with-it" in run(["dvc", "exp", "list"], folder).stdout
 
 
 def test_too_few(tmp_path: Path) -> None:
