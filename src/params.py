@@ -1,15 +1,15 @@
 """The closed, typed schema of params.yaml: every key required, none unknown, and every mistake listed at once."""
 
 import difflib
-import re
 from collections.abc import Iterator, Mapping
 from functools import reduce
 from operator import getitem
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from ruamel.yaml import YAML
+from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
 from src.errors import PipelineError
 
@@ -128,49 +128,28 @@ class Params(Section):
         return self
 
 
-class _Loader(yaml.SafeLoader):  # type: ignore[misc]  # yaml carries no types
-    """Reads numbers as DVC does (YAML 1.2): 1e-3 is a float; PyYAML's own rules make 010 an 8 and 1:30 a 90."""
-
-    yaml_implicit_resolvers: ClassVar = {
-        first: [(tag, pattern) for tag, pattern in resolvers if not tag.endswith((":int", ":merge"))]
-        for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
-    }
-
-
-_Loader.add_implicit_resolver("tag:yaml.org,2002:int", re.compile(r"[-+]?(0|[1-9]\d*)$"), list("-+0123456789"))
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$"), list("-+.0123456789")
-)
-
-
 def load_params(path: Path) -> Params:
     """Read and check the parameters.
 
     Raises PipelineError that lists every mistake with its line: unknown key (and the nearest known one), missing key,
-    wrong type, out of range, contradiction, duplicate key, tag or alias, and text that is not YAML.
+    wrong type, out of range, contradiction; or the first duplicate key, tag, alias, and text that is not YAML.
     """
     try:
         text = path.read_text(encoding="utf-8")
-        mistakes = list(_tags_and_aliases(text))
-        node = None if mistakes else yaml.compose(text, Loader=_Loader)
-        lines: dict[tuple[str, ...], int] = {}
-        mistakes += _duplicates(node, (), lines)
-        values = None if mistakes else yaml.load(text, Loader=_Loader)  # noqa: S506  # a SafeLoader
+        refused = list(_tags_and_aliases(text))
+        values = None if refused else YAML().load(text)
     except FileNotFoundError:
         raise _error(path, [], found="no such file") from None
-    except UnicodeDecodeError as error:
-        raise _error(path, [], found=f"not UTF-8 text, at byte {error.start}") from None
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark
-        raise _error(path, [f"line {mark.line + 1 if mark else 0}: not YAML: {error.problem}"]) from None
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
+    except MarkedYAMLError as error:
+        raise _error(path, [f"{_line(error.problem_mark.line)}: not YAML: {error.problem}"]) from None
+    except (YAMLError, ValueError, RecursionError) as error:
         raise _error(path, [], found=f"not YAML: {str(error).splitlines()[0]}") from None
-    if mistakes:
-        raise _error(path, mistakes)
+    if refused:
+        raise _error(path, refused)
     try:
         return Params.model_validate(values)
     except ValidationError as error:
-        raise _error(path, [_describe(item, lines) for item in error.errors()]) from None
+        raise _error(path, [_describe(item, values) for item in error.errors()]) from None
 
 
 def read_recipe(path: Path) -> dict[str, Any]:
@@ -181,7 +160,7 @@ def read_recipe(path: Path) -> dict[str, Any]:
 
 def read_value(text: str) -> Any:
     """One value as params.yaml would have it: 1e-3 is a number."""
-    return yaml.load(text, Loader=_Loader)  # noqa: S506  # a SafeLoader
+    return YAML(typ="safe", pure=True).load(text)
 
 
 def set_values(values: dict[str, Any], settings: Mapping[str, object]) -> None:
@@ -193,29 +172,18 @@ def set_values(values: dict[str, Any], settings: Mapping[str, object]) -> None:
 
 def _tags_and_aliases(text: str) -> Iterator[str]:
     """Explicit tags could name types, aliases could grow without bound: plain values need neither."""
-    for event in yaml.parse(text, Loader=_Loader):
-        line = event.start_mark.line + 1
-        if getattr(event, "tag", None) is not None:
-            yield f"line {line}: tag {event.tag}: expected a plain value"
-        if getattr(event, "anchor", None) is not None:
-            yield f"line {line}: anchor or alias {event.anchor}: expected a plain value"
+    for event in YAML().parse(text):
+        for what in ("tag", "anchor"):
+            if getattr(event, what, None) is not None:
+                yield f"{_line(event.start_mark.line)}: {what} {getattr(event, what)}: expected a plain value"
 
 
-def _duplicates(node: yaml.Node | None, path: tuple[str, ...], lines: dict[tuple[str, ...], int]) -> Iterator[str]:
-    """Yield every key that stands twice, and note the line of each key in `lines`."""
-    if not isinstance(node, yaml.MappingNode):
-        return
-    for key, value in node.value:
-        here = (*path, str(key.value))
-        line = key.start_mark.line + 1
-        if here in lines:
-            yield f"line {line}: {'.'.join(here)}: stands twice, first on line {lines[here]}"
-        lines.setdefault(here, line)
-        yield from _duplicates(value, here, lines)
+def _line(number: int) -> str:
+    return f"line {number + 1}"
 
 
-def _describe(item: Any, lines: dict[tuple[str, ...], int]) -> str:
-    """One mistake as `line N: key: what is wrong`."""
+def _describe(item: Any, values: Any) -> str:
+    """One mistake as `line N: key: what is wrong`; a missing key has no line."""
     path = tuple(str(part) for part in item["loc"])
     if item["type"] == "value_error" and not path:
         return str(item["ctx"]["error"])
@@ -227,8 +195,11 @@ def _describe(item: Any, lines: dict[tuple[str, ...], int]) -> str:
         "missing": "missing",
         "value_error": str(item.get("ctx", {}).get("error", item["msg"])),
     }.get(item["type"], f"found {shown}, expected: {_expected(item['msg'])}")
-    line = lines.get(path)
-    return f"line {line}: {name}: {message}" if line else f"{name}: {message}"
+    try:
+        section = reduce(getitem, path[:-1], values)
+        return f"{_line(section.lc.key(path[-1])[0])}: {name}: {message}"
+    except KeyError:
+        return f"{name}: {message}"
 
 
 def _expected(message: str) -> str:

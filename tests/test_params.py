@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from dvc.utils.serialize import parse_yaml
 from pydantic import ValidationError
 
 from src.errors import PipelineError
@@ -16,19 +17,17 @@ for key, value in {"epochs": "3", "batch_size": "128", "learning_rate": "0.04"}.
     TEXT = re.sub(rf"(  {key}: )\S+", rf"\g<1>{value}", TEXT)
 MISTAKES = [
     ("  epochs: 3", "  epoch: 2", "train.epoch: unknown key; did you mean epochs?"),
-    ("  epochs: 3", "  epochs: 2\n  epochs: 3", "train.epochs: stands twice, first on line"),
+    ("  epochs: 3", "  epochs: 2\n  epochs: 3", 'duplicate key "epochs"'),
     ("  epochs: 3", "  epochs: two", "train.epochs: found 'two', expected: a valid number"),
     ("  epochs: 3", "  epochs: true", "train.epochs: found True, expected: a valid number"),
     ("  batch_size: 128", "  batch_size: 2.5", "train.batch_size: found 2.5, expected: a valid integer"),
     ("  name: net", "  name: dash", "model `dash` reads 28 x 28 pixels only"),
     ("  low_resolution: 0.8", "  low_resolution: 1", "low_resolution must be below 1"),
     ("  batch_norm: true", "  batch_norm: 1", "train.batch_norm: found 1, expected: a valid boolean"),
-    ("  epochs: 3", "  epochs: 0200", "train.epochs: found '0200', expected: a valid number"),
     ("  epochs: 3", "  epochs: 1:30", "train.epochs: found '1:30', expected: a valid number"),
-    ("  epochs: 3", "  epochs: 3\n  <<: {epochs: 4}", "train.<<: unknown key"),
     ("  epochs: 3", "  epochs: 0", "train.epochs: found 0, expected: greater than 0"),
     ("  epochs: 3", "  epochs: !!python/object/apply:os.system [ls]", "tag"),
-    ("  epochs: 3", "  epochs: &a 2", "anchor or alias a"),
+    ("  epochs: 3", "  epochs: &a 2", "anchor a"),
     ("  epochs: 3", "", "train.epochs: missing"),
     ("  epochs: 3", "  epochs: [2", "not YAML"),
     ("rate: 0.04", "rate: -0.02", "train.learning_rate: found -0.02, expected: greater than 0"),
@@ -76,11 +75,12 @@ def test_all_mistakes_at_once(tiny: Path, stage: Stage) -> None:
     assert not (tiny / "data/prepared").exists()
 
 
-def test_numbers_of_yaml_1_2(tmp_path: Path) -> None:
-    """1e-3 is a number, as DVC writes it."""
+@pytest.mark.parametrize("epochs", ["1e-3", "0200", "3.", ".5", "0x10", "3\n  <<: {epochs: 4}"])
+def test_as_dvc_reads_it(tmp_path: Path, epochs: str) -> None:
+    """YAML 1.2: 1e-3 is a number and 0200 is no octal one; dvc.lock then names the value that was used."""
     path = tmp_path / "params.yaml"
-    path.write_text(TEXT.replace("rate: 0.04", "rate: 1e-3"))
-    assert load_params(path).train.learning_rate == 0.001
+    path.write_text(TEXT.replace("  epochs: 3", f"  epochs: {epochs}"))
+    assert load_params(path).model_dump() == parse_yaml(path.read_text(), path)
 
 
 @pytest.mark.parametrize("content", [b"", b"\xff\xfe", b"[]", b"\x00"])
