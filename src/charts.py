@@ -13,6 +13,8 @@ from src.dataset import Dataset
 from src.figures import BLUE, GREY, VERMILION, draw_grid, figure
 from src.scores import confidence_bins, confusion_matrix, wilson_interval
 
+SHORT = 5  # letters of a class name that has room beside others
+
 
 def plot_train_test_metrics(
     path: Path, history: pd.DataFrame, measured_on: str, tested: Mapping[str, float], dpi: int
@@ -74,7 +76,7 @@ def plot_confusion_matrix(path: Path, matrix: np.ndarray, test: Dataset, predict
             axis.imshow(ink, extent=(x - 0.4, x + 0.48, y + 0.48, y - 0.4), zorder=3)
         axis.set_xlim(-0.5, len(classes) - 0.5)
         axis.set_ylim(len(classes) - 0.5, -0.5)
-        slant: Any = {"rotation": 45, "ha": "right"} if max(map(len, classes)) > 5 else {}
+        slant: Any = {"rotation": 45, "ha": "right"} if max(map(len, classes)) > SHORT else {}
         axis.set_xticks(range(len(classes)), classes, **slant)
         axis.set_yticks(range(len(classes)), classes)
         axis.set_xticks(np.arange(len(classes) + 1) - 0.5, minor=True)
@@ -91,8 +93,9 @@ def plot_confident_mistakes(path: Path, test: Dataset, predictions: pd.DataFrame
     """The wrong predictions that the model was surest of."""
     wrong = most_confident(predictions)
     worst = wrong.head(count)
+    gap = " " if max(map(len, test.classes)) <= SHORT else "\n"
     captions = [
-        f"{row.actual} read as {row.predicted}\n{row.confidence:.0%} sure" for row in worst.itertuples(index=False)
+        f"{row.actual}{gap}read as {row.predicted}\n{row.confidence:.0%} sure" for row in worst.itertuples(index=False)
     ]
     title = f"The {len(worst)} most confident of {len(wrong)} mistakes"
     draw_grid(path, test.images[worst["index"]], captions, title, columns=8, dpi=dpi)
