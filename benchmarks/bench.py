@@ -18,7 +18,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-import yaml
 from torch import nn
 from tqdm import tqdm
 
@@ -29,7 +28,7 @@ from src.device import fingerprint, get_precision, prepare_device
 from src.evaluation import test
 from src.files import write_json
 from src.model import NETWORKS, fold_batch_norm, initialize
-from src.params import Params, Train, read_recipe, set_values
+from src.params import Params, Train, read_recipe, read_value, set_values
 from src.training import fit, start
 
 HERE = Path(__file__).parent
@@ -39,7 +38,7 @@ BATCHES = 60  # of the notebook's way, before the recipes and again after them
 
 def recipe_params(name: str) -> Params:
     """params.yaml with the values of a recipe."""
-    values = yaml.safe_load(Path("params.yaml").read_text())
+    values = read_value(Path("params.yaml").read_text())
     set_values(values, {} if name == "default" else read_recipe(HERE / f"recipes/{name}.txt"))
     return Params.model_validate(values)
 

@@ -1,15 +1,16 @@
 """The closed, typed schema of params.yaml: every key required, none unknown, and every mistake listed at once."""
 
 import difflib
-import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from functools import reduce
 from operator import getitem
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+from ruamel.yaml.tokens import AliasToken, AnchorToken
 
 from src.errors import PipelineError
 
@@ -128,49 +129,29 @@ class Params(Section):
         return self
 
 
-class _Loader(yaml.SafeLoader):  # type: ignore[misc]  # yaml carries no types
-    """Reads numbers as DVC does (YAML 1.2): 1e-3 is a float; PyYAML's own rules make 010 an 8 and 1:30 a 90."""
-
-    yaml_implicit_resolvers: ClassVar = {
-        first: [(tag, pattern) for tag, pattern in resolvers if not tag.endswith((":int", ":merge"))]
-        for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
-    }
-
-
-_Loader.add_implicit_resolver("tag:yaml.org,2002:int", re.compile(r"[-+]?(0|[1-9]\d*)$"), list("-+0123456789"))
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$"), list("-+.0123456789")
-)
-
-
 def load_params(path: Path) -> Params:
     """Read and check the parameters.
 
     Raises PipelineError that lists every mistake with its line: unknown key (and the nearest known one), missing key,
-    wrong type, out of range, contradiction, duplicate key, tag or alias, and text that is not YAML.
+    wrong type, out of range, contradiction; or the first duplicate key, tag, anchor, merge, or text that is not YAML.
     """
     try:
         text = path.read_text(encoding="utf-8")
-        mistakes = list(_tags_and_aliases(text))
-        node = None if mistakes else yaml.compose(text, Loader=_Loader)
-        lines: dict[tuple[str, ...], int] = {}
-        mistakes += _duplicates(node, (), lines)
-        values = None if mistakes else yaml.load(text, Loader=_Loader)  # noqa: S506  # a SafeLoader
-    except FileNotFoundError:
-        raise _error(path, [], found="no such file") from None
-    except UnicodeDecodeError as error:
-        raise _error(path, [], found=f"not UTF-8 text, at byte {error.start}") from None
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark
-        raise _error(path, [f"line {mark.line + 1 if mark else 0}: not YAML: {error.problem}"]) from None
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise _error(path, [], found=f"not YAML: {str(error).splitlines()[0]}") from None
-    if mistakes:
-        raise _error(path, mistakes)
-    try:
-        return Params.model_validate(values)
+        for token in YAML().scan(text):  # aliases could grow without bound: plain values need none
+            if isinstance(token, AnchorToken | AliasToken) or getattr(token, "value", None) == "<<":
+                raise ValueError(f"line {token.start_mark.line + 1}: {token.id} {token.value}: expected a plain value")
+        return Params.model_validate(read_value(text))
     except ValidationError as error:
-        raise _error(path, [_describe(item, lines) for item in error.errors()]) from None
+        found = _describe(error, YAML().load(text))
+    except (OSError, ValueError, YAMLError, RecursionError) as error:
+        found = str(error)
+    raise PipelineError(
+        "the parameters are not valid",
+        found=found,
+        expected="the keys, types and ranges of src/params.py",
+        where=path,
+        run=f"git diff {path}   # mend it, then: dvc repro",
+    )
 
 
 def read_recipe(path: Path) -> dict[str, Any]:
@@ -180,8 +161,8 @@ def read_recipe(path: Path) -> dict[str, Any]:
 
 
 def read_value(text: str) -> Any:
-    """One value as params.yaml would have it: 1e-3 is a number."""
-    return yaml.load(text, Loader=_Loader)  # noqa: S506  # a SafeLoader
+    """Read YAML 1.2, as DVC does: 1e-3 is a number; raises YAMLError, also for a key that comes twice."""
+    return YAML(typ="safe", pure=True).load(text)
 
 
 def set_values(values: dict[str, Any], settings: Mapping[str, object]) -> None:
@@ -191,66 +172,17 @@ def set_values(values: dict[str, Any], settings: Mapping[str, object]) -> None:
         reduce(getitem, section, values)[key] = value
 
 
-def _tags_and_aliases(text: str) -> Iterator[str]:
-    """Explicit tags could name types, aliases could grow without bound: plain values need neither."""
-    for event in yaml.parse(text, Loader=_Loader):
-        line = event.start_mark.line + 1
-        if getattr(event, "tag", None) is not None:
-            yield f"line {line}: tag {event.tag}: expected a plain value"
-        if getattr(event, "anchor", None) is not None:
-            yield f"line {line}: anchor or alias {event.anchor}: expected a plain value"
-
-
-def _duplicates(node: yaml.Node | None, path: tuple[str, ...], lines: dict[tuple[str, ...], int]) -> Iterator[str]:
-    """Yield every key that stands twice, and note the line of each key in `lines`."""
-    if not isinstance(node, yaml.MappingNode):
-        return
-    for key, value in node.value:
-        here = (*path, str(key.value))
-        line = key.start_mark.line + 1
-        if here in lines:
-            yield f"line {line}: {'.'.join(here)}: stands twice, first on line {lines[here]}"
-        lines.setdefault(here, line)
-        yield from _duplicates(value, here, lines)
-
-
-def _describe(item: Any, lines: dict[tuple[str, ...], int]) -> str:
-    """One mistake as `line N: key: what is wrong`."""
-    path = tuple(str(part) for part in item["loc"])
-    if item["type"] == "value_error" and not path:
-        return str(item["ctx"]["error"])
-    if not path:
-        return f"found {type(item['input']).__name__}, expected: the sections {', '.join(Params.model_fields)}"
-    name, shown = ".".join(path), repr(item["input"])[:60]
-    message = {
-        "extra_forbidden": f"unknown key{_suggestion(path)}",
-        "missing": "missing",
-        "value_error": str(item.get("ctx", {}).get("error", item["msg"])),
-    }.get(item["type"], f"found {shown}, expected: {_expected(item['msg'])}")
-    line = lines.get(path)
-    return f"line {line}: {name}: {message}" if line else f"{name}: {message}"
-
-
-def _expected(message: str) -> str:
-    """Pydantic's "Input should be a valid number" as "a valid number"."""
-    return message.removeprefix("Input should be ").split(", unable")[0]
-
-
-def _suggestion(path: tuple[str, ...]) -> str:
-    """The known key of that section nearest to the last part of `path`."""
-    section: Any = Params
-    for part in path[:-1]:
-        section = section.model_fields[part].annotation
-    near = difflib.get_close_matches(path[-1], section.model_fields, n=1)
-    return f"; did you mean {near[0]}?" if near else f"; known here: {', '.join(section.model_fields)}"
-
-
-def _error(path: Path, mistakes: list[str], found: str = "") -> PipelineError:
-    count = f"{len(mistakes)} mistake{'s' if len(mistakes) > 1 else ''}"
-    return PipelineError(
-        "the parameters are not valid",
-        found=found or "\n            ".join([count, *mistakes]),
-        expected="the keys, types and ranges of src/params.py",
-        where=path,
-        run=f"git diff {path}   # mend it, then: dvc repro",
-    )
+def _describe(error: ValidationError, places: Any) -> str:
+    """Each mistake as `line N: key: what is wrong`; `places` are the values as ruamel.yaml's round trip keeps them."""
+    known = [name for section in Section.__subclasses__() for name in section.model_fields]
+    mistakes = []
+    for item in error.errors():
+        line, section, path = "", places, [str(part) for part in item["loc"]]
+        for key in path:
+            if key in section:
+                line, section = f"line {section.lc.key(key)[0] + 1}", section[key]
+        found = "" if isinstance(item["input"], dict) else f", found {item['input']!r:.60}"
+        near = difflib.get_close_matches(path[-1], known, n=1) if item["type"] == "extra_forbidden" else []
+        hint = f"; did you mean {near[0]}?" if near else ""
+        mistakes.append(": ".join(filter(None, [line, ".".join(path), f"{item['msg']}{found}{hint}"])))
+    return "\n".join(mistakes)
