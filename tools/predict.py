@@ -18,7 +18,7 @@ from src.dataset import Dataset
 from src.errors import PipelineError
 from src.evaluation import predict
 from src.photo import LONGEST, read_image, to_digit
-from src.stage import explain_os_error, fail
+from src.stage import fail, plain_errors
 from src.weights import load_model
 
 MODEL = Path("data/model/model.safetensors")
@@ -45,12 +45,9 @@ def load_digit(name: str) -> np.ndarray:
 
 def answer(name: str, probabilities: torch.Tensor, classes: tuple[str, ...], top: int) -> dict[str, Any]:
     """The `top` most probable classes of one image, and whether the first is a guess."""
-    confidence, order = probabilities.topk(top)
-    best = [
-        {"class": classes[i], "probability": round(p, 4)}
-        for p, i in zip(confidence.tolist(), order.tolist(), strict=True)
-    ]
-    return {"image": name, "predicted": best[0]["class"], "sure": confidence[0].item() >= SURE, "top": best}
+    confidence, order = (best.tolist() for best in probabilities.topk(min(top, len(classes))))
+    named = [{"class": classes[i], "probability": round(p, 4)} for p, i in zip(confidence, order, strict=True)]
+    return {"image": name, "predicted": named[0]["class"], "sure": confidence[0] >= SURE, "top": named}
 
 
 def main() -> None:
@@ -62,25 +59,17 @@ def main() -> None:
     options = parser.parse_args()
     if options.top < 1:
         parser.error("--top: at least 1")
-    try:
+    answers, failures = [], []
+    with plain_errors():
         net, about = load_model(options.model)
-    except PipelineError as error:
-        fail(str(error), status=1)
-    except OSError as error:
-        fail(str(explain_os_error(error)), status=1)
-    names, digits, failures = [], [], []
-    for name in options.images:
-        try:
-            digits.append(load_digit(name))
-            names.append(name)
-        except PipelineError as error:
-            failures.append(str(error))
-    answers = []
-    if digits:
-        images = Dataset(np.stack(digits), np.zeros(len(digits), np.uint8), about.classes)
-        probabilities = predict(net, images, about.normalize, torch.device("cpu")).exp()
-        top = min(options.top, len(about.classes))
-        answers = [answer(name, row, about.classes, top) for name, row in zip(names, probabilities, strict=True)]
+        for name in options.images:
+            try:
+                image = Dataset(load_digit(name)[None], np.zeros(1, np.uint8), about.classes)
+            except PipelineError as error:
+                failures.append(str(error))
+                continue
+            (probabilities,) = predict(net, image, about.normalize, torch.device("cpu")).exp()
+            answers.append(answer(name, probabilities, about.classes, options.top))
     if options.json:
         print(json.dumps(answers, indent=2))
     else:

@@ -18,13 +18,12 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import yaml
 
 from src.errors import PipelineError
 from src.idx import read_idx, write_idx
-from src.params import set_values
+from src.params import read_value, set_values
 from src.sources import read_source
-from src.stage import fail
+from src.stage import plain_errors
 
 ROOT = Path(__file__).parents[1]
 PORTABLE = Path("tools/portable.md5")
@@ -42,7 +41,7 @@ Outputs = dict[str, str]
 
 def recorded_outputs(lock: str) -> Outputs:
     """The MD5 sum of every output that the text of a dvc.lock records."""
-    stages = yaml.safe_load(lock)["stages"]
+    stages = read_value(lock)["stages"]
     return {out["path"]: out["md5"] for stage in stages.values() for out in stage["outs"]}
 
 
@@ -59,11 +58,11 @@ def reproduce(folder: Path, settings: Mapping[str, object], path: Path | None = 
 
     `path`: a folder whose programs go before all others.
     """
-    params = folder / "params.yaml"
-    values = yaml.safe_load(params.read_text())
-    set_values(values, settings)
     if settings:
-        params.write_text(yaml.safe_dump(values))
+        params = folder / "params.yaml"
+        values = read_value(params.read_text())
+        set_values(values, settings)
+        params.write_text(json.dumps(values))  # which is YAML too
     command = ["dvc", "repro", "--no-run-cache"]
     folders = [path, Path(sys.executable).parent, os.environ["PATH"]]
     environment = {**os.environ, "PATH": os.pathsep.join(str(item) for item in folders if item)}
@@ -173,16 +172,12 @@ def main() -> None:
     options = parser.parse_args()
     if (options.processor or options.update) and not options.portable:
         parser.error("--processor and --update belong to --portable")
-    with tempfile.TemporaryDirectory() as folder:
-        scratch = Path(folder)
-        try:
-            if options.portable:
-                equal = verify_portable(scratch, options.processor, options.update)
-            else:
-                equal = verify(options.quick, scratch)
-        except PipelineError as error:
-            fail(str(error), status=1)
-    sys.exit(not equal)
+    with plain_errors(), tempfile.TemporaryDirectory() as folder:
+        if options.portable:
+            equal = verify_portable(Path(folder), options.processor, options.update)
+        else:
+            equal = verify(options.quick, Path(folder))
+        sys.exit(not equal)
 
 
 if __name__ == "__main__":
