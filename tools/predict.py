@@ -17,7 +17,7 @@ import torch
 from src.dataset import Dataset
 from src.errors import PipelineError
 from src.evaluation import predict
-from src.photo import LONGEST, read_image, to_digit
+from src.photo import read_image, to_digit
 from src.stage import fail, plain_errors
 from src.weights import load_model
 
@@ -28,11 +28,7 @@ SURE = 0.9  # confidence below which an answer counts as a guess
 def load_digit(name: str) -> np.ndarray:
     """The image of that file, or of standard input for "-", as uint8 [28, 28]; raises PipelineError."""
     try:
-        with sys.stdin.buffer if name == "-" else Path(name).open("rb") as file:
-            content = file.read(LONGEST + 1)
-        if len(content) > LONGEST:
-            raise ValueError(f"more than {LONGEST:,} bytes")
-        return to_digit(read_image(io.BytesIO(content)))
+        return to_digit(read_image(io.BytesIO(sys.stdin.buffer.read()) if name == "-" else Path(name)))
     except (ValueError, OSError) as error:
         raise PipelineError(
             "this image cannot be read as a digit",

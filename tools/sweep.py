@@ -66,8 +66,7 @@ def check(wanted: list[Settings]) -> None:
 
 def base(revision: str | None = None) -> Settings:
     """params.yaml as it is now, or in a revision."""
-    flat: Settings = flatten(read_value(dvc.api.read(str(PARAMS), rev=revision)))
-    return flat
+    return dict(flatten(read_value(dvc.api.read(str(PARAMS), rev=revision))))
 
 
 def experiments() -> pd.DataFrame:
@@ -134,14 +133,13 @@ def training_seconds() -> dict[str, float]:
 
 def describe(row: pd.Series, now: Settings) -> str:
     """The recipe that an experiment is nearest to, and what it changes there beside the seed."""
-    changes = {
-        name: [key for key in now if key != SEED and not holds(row, {key: {**now, **recipe}[key]})]
-        for name, recipe in RECIPES.items()
-    }
-    nearest = min(changes, key=lambda name: len(changes[name]))
-    values = ((key, row.get(key)) for key in changes[nearest])
-    shown = (f"{key}={value:g}" if isinstance(value, float) else f"{key}={value}" for key, value in values)
-    return " ".join([nearest, *shown])
+    changes: list[list[str]] = []
+    for name, recipe in RECIPES.items():
+        wanted = {**now, **recipe, SEED: row[SEED]}
+        other = [key for key in now if not holds(row, {key: wanted[key]})]
+        changes.append([name, *(f"{key}={str(row[key]).removesuffix('.0')}" for key in other)])
+    nearest = min(changes, key=len)
+    return " ".join(nearest)
 
 
 def leaderboard() -> str:
@@ -166,9 +164,8 @@ def leaderboard() -> str:
         }
     )
     board = board.loc[recipes["validation"].mean().sort_values(ascending=False).index].reset_index()
-    lines = [
-        board.to_string(index=False, na_rep="-", float_format="{:.1f}".format) if len(board) else "nothing is done"
-    ]
+    shown = board.to_string(index=False, na_rep="-", float_format="{:.1f}".format)
+    lines = [shown if len(board) else "no experiment of this commit is done"]
     for state in ("Queued", "Running", "Failed"):
         names = table.loc[table["State"] == state, "Experiment"]
         if len(names):
@@ -188,14 +185,9 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=1, help="how many, from 0 on")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE,VALUE", help="an axis of the grid")
     options = parser.parse_args()
-    if not options.recipe and (options.set or options.seeds != 1):
-        parser.error("--seeds and --set belong to a recipe")
-    if options.seeds < 1:
-        parser.error("--seeds: at least 1")
-    if not all(re.fullmatch(r"[\w.]+=[\w.+-]+(,[\w.+-]+)*", axis) for axis in options.set):
-        parser.error("--set: KEY=VALUE,VALUE with plain values")
-    if options.seeds > 1 and any(axis.startswith(f"{SEED}=") for axis in options.set):
-        parser.error(f"--seeds or --set {SEED}=..., not both")
+    plain = all(re.fullmatch(r"[\w.]+=[\w.+-]+(,[\w.+-]+)*", axis) for axis in options.set)
+    if not plain or options.seeds < 1 or (not options.recipe and (options.set or options.seeds > 1)):
+        parser.error("a recipe takes --seeds, at least 1, and --set KEY=VALUE,VALUE with plain values")
     wanted = jobs(options.recipe, options.seeds, options.set) if options.recipe else []
     with plain_errors():
         try:
