@@ -48,18 +48,15 @@ class Dataset:
 
 def save_dataset(path: Path, dataset: Dataset) -> None:
     """Write one split."""
-    arrays = {"images": np.ascontiguousarray(dataset.images), "labels": np.ascontiguousarray(dataset.labels)}
-    save_tensors(path, arrays, {"classes": dataset.classes})
+    save_tensors(path, {"images": dataset.images, "labels": dataset.labels}, {"classes": dataset.classes})
 
 
 def load_dataset(path: Path) -> Dataset:
     """Read one split; raises PipelineError when the file is missing, damaged or of another kind."""
     try:
         arrays, about = load_tensors(path)
-        if set(arrays) != {"images", "labels"} or not isinstance(about.get("classes"), list):
-            raise ValueError(f"{', '.join(sorted(arrays))} and {', '.join(about)}")
         return Dataset(arrays["images"], arrays["labels"], tuple(about["classes"]))
-    except (AttributeError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError) as error:
         raise PipelineError(
             f"{path.name} is not a prepared data set",
             found=error,

@@ -44,22 +44,16 @@ def load_model(path: Path) -> tuple[nn.Module, Description]:
         description = Description.model_validate_json(json.dumps(about))
         net = NETWORKS[description.network](len(description.classes))
         weights = {name: torch.from_numpy(array) for name, array in arrays.items()}
-        found, expected = (
-            {name: f"{tensor.dtype} {list(tensor.shape)}" for name, tensor in tensors.items()}
-            for tensors in (weights, net.state_dict())
-        )
-        for name in sorted({*found, *expected}):
-            if found.get(name) != expected.get(name):
-                raise ValueError(f"{name} is {found.get(name)}, expected {expected.get(name)}")
-        if not all(weight.isfinite().all() for weight in weights.values()):
-            raise ValueError("weights that are NaN or infinite")
-    except (TypeError, ValueError) as error:
+        net.load_state_dict(weights)
+        for name, tensor in net.state_dict().items():
+            if weights[name].dtype != tensor.dtype or not tensor.isfinite().all():
+                raise ValueError(f"{name} of {weights[name].dtype}, expected {tensor.dtype}, nothing NaN or infinite")
+    except (RuntimeError, TypeError, ValueError) as error:
         raise PipelineError(
             f"{path.name} is not a model of this pipeline",
-            found=" ".join(str(error).split()),
+            found=error,
             expected="the weights that the stage train writes",
             where=path,
             run="dvc repro --force --single-item train",
         ) from None
-    net.load_state_dict(weights)
     return net, description
