@@ -183,20 +183,10 @@ def summary(net: nn.Module, input_shape: tuple[int, ...]) -> str:
         "Forward/backward pass size": 2 * sum(math.prod(shape[1:]) for _, shape, _ in rows) * 4 / 2**20,
         "Params size": total * 4 / 2**20,
     }
+    megabytes["Estimated Total Size"] = sum(megabytes.values())
     thin, thick = "-" * 64, "=" * 64
-    return "\n".join(
-        [
-            thin,
-            f"{'Layer (type)':>20}{'Output Shape':>26}{'Param #':>16}",
-            thick,
-            *(f"{name:>20}{shape!s:>26}{parameters:>16,}" for name, shape, parameters in rows),
-            thick,
-            f"Total params: {total:,}",
-            f"Trainable params: {trainable:,}",
-            f"Non-trainable params: {total - trainable:,}",
-            thin,
-            *(f"{name} (MB): {size:.2f}" for name, size in megabytes.items()),
-            f"Estimated Total Size (MB): {sum(megabytes.values()):.2f}",
-            thin,
-        ]
-    )
+    layers = [f"{name:>20}{shape!s:>26}{parameters:>16,}" for name, shape, parameters in rows]
+    sizes = [f"{name} (MB): {size:.2f}" for name, size in megabytes.items()]
+    totals = f"Total params: {total:,}\nTrainable params: {trainable:,}\nNon-trainable params: {total - trainable:,}"
+    header = f"{'Layer (type)':>20}{'Output Shape':>26}{'Param #':>16}"
+    return "\n".join([thin, header, thick, *layers, thick, totals, thin, *sizes, thin])

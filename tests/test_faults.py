@@ -140,7 +140,7 @@ def test_stratified_split_takes_shares() -> None:
 @pytest.mark.parametrize(("sizes", "held_out"), [((1, 99), 60), ((50, 50), 100), ((50, 50), 101), ((1, 99), 2)])
 def test_split_leaves_each_class_on_either_side(sizes: tuple[int, int], held_out: int) -> None:
     """A class that would have no training or no validation image is an error."""
-    with pytest.raises(ValueError, match="leave a class without one"):
+    with pytest.raises(PipelineError, match="leave a class without one"):
         stratified_split(np.repeat([0, 1], sizes), held_out, seed=0)
 
 
