@@ -5,7 +5,6 @@ python -m benchmarks.bench --quick    the quick recipes, nothing written, some m
 """
 
 import argparse
-import csv
 import json
 import resource
 import subprocess
@@ -17,9 +16,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import torch
-import yaml
-from torch import nn
 from tqdm import tqdm
 
 from benchmarks.notebook_way import seconds_per_epoch
@@ -29,7 +25,7 @@ from src.device import fingerprint, get_precision, prepare_device
 from src.evaluation import test
 from src.files import write_json
 from src.model import NETWORKS, fold_batch_norm, initialize
-from src.params import Params, Train, read_recipe, set_values
+from src.params import Params, read_recipe, read_value, set_values
 from src.training import fit, start
 
 HERE = Path(__file__).parent
@@ -39,7 +35,7 @@ BATCHES = 60  # of the notebook's way, before the recipes and again after them
 
 def recipe_params(name: str) -> Params:
     """params.yaml with the values of a recipe."""
-    values = yaml.safe_load(Path("params.yaml").read_text())
+    values = read_value(Path("params.yaml").read_text())
     set_values(values, {} if name == "default" else read_recipe(HERE / f"recipes/{name}.txt"))
     return Params.model_validate(values)
 
@@ -61,7 +57,7 @@ def measure(recipe: str, seed: int, engine: bool) -> dict[str, Any]:
     settings = params.train.model_copy(update={"seed": seed, **changes})
     device = prepare_device(settings)
     precision = get_precision(settings, device)
-    training = whole_training_set()
+    training, test_set = whole_training_set(), load_dataset(Path("data/prepared/test.safetensors"))
     begin = time.perf_counter()
     net = NETWORKS[params.model.name](len(training.classes))
     initialize(net, settings.initialization, seed)
@@ -69,27 +65,22 @@ def measure(recipe: str, seed: int, engine: bool) -> dict[str, Any]:
         pass
     net = fold_batch_norm(net)
     seconds = time.perf_counter() - begin
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1 if sys.platform == "darwin" else 1 / 1024)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
     return {
-        "accuracy": None if engine else test_accuracy(net, settings, device),
+        "accuracy": test(net, test_set, settings.normalize, device)[1],
         "seconds": seconds,
         "images": len(training) * settings.epochs,
-        "peak_memory_mb": peak / 2**20,
+        "peak_memory_mb": peak,
         "parameters": sum(weight.numel() for weight in net.parameters()),
         "machine": fingerprint(device, precision),
     }
-
-
-def test_accuracy(net: nn.Module, settings: Train, device: torch.device) -> float:
-    return test(net, load_dataset(Path("data/prepared/test.safetensors")), settings.normalize, device)[1]
 
 
 def in_own_process(*arguments: object) -> dict[str, Any]:
     """Run this module for one measurement, so that each has a fresh heap, and its own peak of memory."""
     command = [sys.executable, "-m", "benchmarks.bench", *map(str, arguments)]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
-    result: dict[str, Any] = json.loads(done.stdout)
-    return result
+    return dict(json.loads(done.stdout))
 
 
 def summarize(name: str, runs: list[dict[str, Any]], epoch: float) -> dict[str, Any]:
@@ -113,26 +104,14 @@ def summarize(name: str, runs: list[dict[str, Any]], epoch: float) -> dict[str, 
 
 def table(results: dict[str, Any]) -> str:
     """The results for a person, one line a recipe."""
-    rows = pd.DataFrame(results["recipes"])
-    shown = pd.DataFrame(
-        {
-            "recipe": rows["name"],
-            "parameters": rows["parameters"].map("{:,}".format),
-            "seeds": rows["seeds"].map(len),
-            "test accuracy": rows["mean_accuracy"].map("{:.4f}".format),
-            "sd": rows["sd_accuracy"].map("{:.4f}".format),
-            "seconds": rows["mean_train_s"].map("{:.2f}".format),
-            "epochs": rows["reference_epochs"].map("{:.3f}".format),
-            "images/s": rows["images_per_s"].map("{:,.0f}".format),
-            "peak MB": rows["peak_memory_mb"].map("{:,.0f}".format),
-        }
-    )
+    columns = ["name", "parameters", "mean_accuracy", "sd_accuracy", "mean_train_s", "reference_epochs"]
+    shown = pd.DataFrame(results["recipes"])[[*columns, "images_per_s", "peak_memory_mb"]].round(4)
     return f"""{shown.to_string(index=False)}
 
 Trained on {results["training_images"]:,} images. An epoch the notebook's way: {results["reference_epoch_s"]:.1f} s,
 {results["reference_images_per_s"]:,.0f} images/s. `default` trains on {results["throughput_ratio"]:.2f} times as many,
-and would on {results["full_resolution_ratio"]:.2f} times as many if it saw all of them at 28 x 28 pixels.
-`seconds` go from images in memory to final weights, `epochs` are the same in epochs of the notebook's way."""
+and would on {results["full_resolution_ratio"]:.2f} times as many if it saw all of them at 28 x 28 pixels. Training
+goes from images in memory to final weights, and is shown in seconds and in epochs of the notebook's way."""
 
 
 def run(seeds: dict[str, int], batches: int) -> dict[str, Any]:
@@ -147,17 +126,16 @@ def run(seeds: dict[str, int], batches: int) -> dict[str, Any]:
     engine = in_own_process("--recipe", "default", "--engine")
     epochs = [before, in_own_process("--notebook", batches)["seconds"]]
     rows = [summarize(name, runs[name], mean(epochs)) for name in seeds]
-    per_second = len(whole_training_set()) / mean(epochs)
-    with (HERE / "notebook_curve.csv").open() as file:
-        curve = [float(row["validation_accuracy"]) for row in csv.DictReader(file)]
+    images = len(whole_training_set())
+    per_second = images / mean(epochs)
     return {
         "reference_epoch_s": mean(epochs),
         "reference_epochs_s": epochs,
         "reference_images_per_s": per_second,
         "throughput_ratio": next(row["images_per_s"] for row in rows if row["name"] == "default") / per_second,
         "full_resolution_ratio": engine["images"] / engine["seconds"] / per_second,
-        "training_images": len(whole_training_set()),
-        "notebook_curve": curve,
+        "training_images": images,
+        "notebook_curve": pd.read_csv(HERE / "notebook_curve.csv")["validation_accuracy"].tolist(),
         "recipes": rows,
     }
 

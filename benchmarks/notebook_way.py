@@ -1,15 +1,12 @@
 """How long an epoch takes the notebook's way: an image at a time through torchvision, workers, float32."""
 
 import time
-from collections.abc import Iterator
-from itertools import cycle, islice
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from PIL import Image
-from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, RandomSampler
 from torchvision import transforms
 
 from src.dataset import Dataset as Images
@@ -43,12 +40,12 @@ class NotebookDataset(Dataset[tuple[Any, int]]):
 
 def seconds_per_epoch(images: Images, batches: int) -> float:
     """Train `batches` batches of 512 with two workers, and scale their time to one epoch of `images`."""
-    loader: DataLoader = DataLoader(NotebookDataset(images), batch_size=BATCH, shuffle=True, num_workers=2)
+    data = NotebookDataset(images)
+    order = RandomSampler(data, replacement=True, num_samples=(WARM_UP + batches) * BATCH)
     net = Net(len(images.classes))
     optimizer = torch.optim.SGD(net.parameters(), lr=0.01, momentum=0.9)
     start = 0.0
-    endless: Iterator[tuple[Tensor, Tensor]] = (batch for _ in cycle([0]) for batch in loader)
-    for step, (pixels, labels) in enumerate(islice(endless, WARM_UP + batches)):
+    for step, (pixels, labels) in enumerate(DataLoader(data, batch_size=BATCH, sampler=order, num_workers=2)):
         if step == WARM_UP:
             start = time.perf_counter()
         optimizer.zero_grad()

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from matplotlib.ticker import FuncFormatter
+from matplotlib.ticker import NullFormatter
 
 from src.figures import BLUE, GREY, VERMILION, figure
 
@@ -32,8 +32,8 @@ def draw(path: Path, results: dict[str, Any]) -> None:
         axis.set_yscale("log")
         axis.set_ylim(0.002, 0.06)
         axis.set_yticks([0.003, 0.005, 0.01, 0.02, 0.05])
-        axis.yaxis.set_minor_formatter(FuncFormatter(lambda *_: ""))
-        axis.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.1%}"))
-        axis.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        axis.yaxis.set_minor_formatter(NullFormatter())
+        axis.yaxis.set_major_formatter("{x:.1%}")
+        axis.xaxis.set_major_formatter("{x:g}")
         axis.set_xlabel("training time, in epochs of the notebook's way")
         axis.set_ylabel("test error")

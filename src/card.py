@@ -17,7 +17,7 @@ Tells which of {count} classes a grey image of {height} x {width} pixels shows: 
 - Network: `{network}`, {parameters:,} parameters
 - Trained for {epochs:g} epochs on {train:,} images, by {optimizer} with learning rate {learning_rate:g} and batches of
   {batch_size}, seed {seed}; every other setting stands in `params.yaml` of the same commit
-- Computed with torch {torch} on {device}, {precision}
+- Computed with torch {machine[torch]} on {machine[device]}, {machine[precision]}
 
 ## Figures
 
@@ -47,10 +47,9 @@ photos as a camera takes them, the model still answers, and often with confidenc
 
 def model_card(facts: Mapping[str, Any], matrix: np.ndarray, classes: Sequence[str]) -> str:
     """The card in Markdown, out of `facts` by the names in `CARD`, and counts [actual, predicted]."""
-    per_class = []
-    for name, counts, right in zip(classes, matrix.sum(axis=1), matrix.diagonal(), strict=True):
-        low, high = wilson_interval(int(right), int(counts))
-        per_class.append([name, f"{counts:,}", f"{right / counts:.4f}", f"{low:.4f} to {high:.4f}"])
+    right, counts = matrix.diagonal(), matrix.sum(axis=1)
+    rows = zip(classes, counts, right / counts, *wilson_interval(right, counts), strict=True)
+    per_class = [[name, f"{n:,}", f"{share:.4f}", f"{low:.4f} to {high:.4f}"] for name, n, share, low, high in rows]
     wrong = matrix - np.diag(matrix.diagonal())
     worst = [divmod(cell, len(classes)) for cell in (-wrong).ravel().argsort(kind="stable")[:CONFUSIONS].tolist()]
     confusions = [[classes[a], classes[p], str(wrong[a, p])] for a, p in worst if wrong[a, p]]

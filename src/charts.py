@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from src.dataset import Dataset
@@ -23,16 +22,16 @@ def plot_train_test_metrics(
 
     `tested`: the final loss and accuracy on the test set, drawn as lines where the curves are of the validation set.
     """
+    sides = [("train", "Training", BLUE), ("validation", measured_on.capitalize(), VERMILION)]
     with figure(path, 9, 6, dpi) as drawing:
         drawing.suptitle("Training history", x=0.01, ha="left")
         axes = drawing.subplots(2, 2, sharex=True, sharey="row")
-        for column, (split, name, color) in enumerate(
-            [("train", "Training", BLUE), ("validation", measured_on.capitalize(), VERMILION)]
-        ):
+        for column, (split, name, color) in enumerate(sides):
             for row, quantity in enumerate(["loss", "accuracy"]):
-                values = history[f"{split}_{quantity}"]
-                axis = axes[row, column]
-                _draw_curve(axis, history["epoch"], values, f"{name} {quantity}", color)
+                axis, values = axes[row, column], history[f"{split}_{quantity}"]
+                axis.set_title(f"{name} {quantity}: {_shown(values.iloc[-1], quantity)}")
+                axis.plot(history["epoch"], values, color=color, marker="o", markersize=4)
+                axis.margins(x=0.08, y=0.15)
                 if split == measured_on:
                     axis.axhline(tested[quantity], color=GREY, linewidth=1, linestyle="--", zorder=1)
                     place = {"textcoords": "offset points", "ha": "left", "fontsize": 10, "color": "#57606A"}
@@ -42,12 +41,6 @@ def plot_train_test_metrics(
             axis.set_xlabel("epoch")
             axis.yaxis.set_major_formatter(PercentFormatter(1.0))
             axis.xaxis.set_major_locator(MaxNLocator(integer=True))
-
-
-def _draw_curve(axis: Axes, epochs: pd.Series, values: pd.Series, title: str, color: str) -> None:
-    axis.set_title(f"{title}: {_shown(values.iloc[-1], title)}")
-    axis.plot(epochs, values, color=color, marker="o", markersize=4)
-    axis.margins(x=0.08, y=0.15)
 
 
 def _shown(value: float, quantity: str) -> str:
@@ -94,9 +87,7 @@ def plot_confident_mistakes(path: Path, test: Dataset, predictions: pd.DataFrame
     wrong = most_confident(predictions)
     worst = wrong.head(count)
     gap = " " if max(map(len, test.classes)) <= SHORT else "\n"
-    captions = [
-        f"{row.actual}{gap}read as {row.predicted}\n{row.confidence:.0%} sure" for row in worst.itertuples(index=False)
-    ]
+    captions = [f"{row.actual}{gap}read as {row.predicted}\n{row.confidence:.0%} sure" for row in worst.itertuples()]
     title = f"The {len(worst)} most confident of {len(wrong)} mistakes"
     draw_grid(path, test.images[worst["index"]], captions, title, columns=8, dpi=dpi)
 
@@ -105,16 +96,14 @@ def plot_per_class_accuracy(path: Path, matrix: np.ndarray, classes: Sequence[st
     """Accuracy of each class with its 95 % Wilson interval, and that of all classes as a line."""
     correct, counts = matrix.diagonal(), matrix.sum(axis=1)
     accuracy = correct / counts
-    intervals = np.array(
-        [wilson_interval(int(right), int(total)) for right, total in zip(correct, counts, strict=True)]
-    )
+    low, high = wilson_interval(correct, counts)
     overall = correct.sum() / counts.sum()
     with figure(path, 9, max(4.0, 0.4 * len(classes) + 1), dpi) as drawing:
         axis = drawing.subplots()
         axis.set_title("Test accuracy by class, with 95 % intervals")
         rows = np.arange(len(classes))
         axis.axvline(overall, color=GREY, linewidth=1, linestyle="--", zorder=1)
-        axis.hlines(rows, intervals[:, 0], intervals[:, 1], color=BLUE, linewidth=5, alpha=0.3)
+        axis.hlines(rows, low, high, color=BLUE, linewidth=5, alpha=0.3)
         axis.plot(accuracy, rows, "o", color=BLUE)
         for row, value in zip(rows, accuracy, strict=True):
             axis.annotate(f"{value:.2%}", (1.01, row), xycoords=("axes fraction", "data"), va="center", fontsize=10)
@@ -136,16 +125,15 @@ def plot_reliability(path: Path, predictions: pd.DataFrame, bins: int, dpi: int)
 
     Source: DeGroot and Fienberg, The Comparison and Evaluation of Forecasters, 1983.
     """
-    right = predictions["actual"] == predictions["predicted"]
-    table = pd.DataFrame({"confidence": predictions["confidence"], "right": right})
+    table = predictions.assign(right=predictions["actual"] == predictions["predicted"])
     groups = table.groupby(confidence_bins(table["confidence"].to_numpy(), bins))
     confidence, correct, count = groups["confidence"].mean(), groups["right"].sum(), groups.size()
-    intervals = np.array([wilson_interval(int(k), int(n)) for k, n in zip(correct, count, strict=True)])
+    low, high = wilson_interval(correct, count)
     with figure(path, 7, 7, dpi) as drawing:
         above, below = drawing.subplots(2, 1, sharex=True, height_ratios=[3, 1])
         above.set_title("Accuracy where the model is that sure, with 95 % intervals")
         above.plot([0, 1], [0, 1], color=GREY, linewidth=1, linestyle="--", zorder=1)
-        above.vlines(confidence, intervals[:, 0], intervals[:, 1], color=BLUE, linewidth=5, alpha=0.3)
+        above.vlines(confidence, low, high, color=BLUE, linewidth=5, alpha=0.3)
         above.plot(confidence, correct / count, "o", color=BLUE)
         above.set_ylabel("accuracy")
         below.bar(count.index / bins, count, width=1 / bins, align="edge", color=BLUE, edgecolor="white")
@@ -159,6 +147,5 @@ def plot_reliability(path: Path, predictions: pd.DataFrame, bins: int, dpi: int)
 
 def confusion_of(predictions: pd.DataFrame, classes: Sequence[str]) -> np.ndarray:
     """Counts, int64 [actual, predicted], from the table of predictions with its class names."""
-    position = {name: index for index, name in enumerate(classes)}
-    actual, predicted = (predictions[column].map(position).to_numpy() for column in ("actual", "predicted"))
+    actual, predicted = (predictions[column].map(classes.index).to_numpy() for column in ("actual", "predicted"))
     return confusion_matrix(actual, predicted, len(classes))

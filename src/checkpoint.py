@@ -94,10 +94,8 @@ def _fill(state: State, tensors: dict[str, Tensor]) -> None:
             own[name].copy_(tensor)
         else:
             weight = weights[int(where)][int(name)]
-            same = tensor.shape == weight.shape
-            state.optimizers[int(where)].state[weight][key[0]] = (
-                torch.empty_like(weight).copy_(tensor) if same else tensor
-            )
+            own_layout = torch.empty_like(weight if tensor.shape == weight.shape else tensor)
+            state.optimizers[int(where)].state[weight][key[0]] = own_layout.copy_(tensor)
 
 
 def _newest_first(folder: Path) -> list[Path]:

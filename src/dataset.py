@@ -5,8 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from src.errors import PipelineError
-from src.tensors import load_tensors, save_tensors
+from src.tensors import load_tensors, save_tensors, written_by
 
 IMAGE = (28, 28)  # pixels: height and width that the networks read
 
@@ -48,22 +47,11 @@ class Dataset:
 
 def save_dataset(path: Path, dataset: Dataset) -> None:
     """Write one split."""
-    arrays = {"images": np.ascontiguousarray(dataset.images), "labels": np.ascontiguousarray(dataset.labels)}
-    save_tensors(path, arrays, {"classes": dataset.classes})
+    save_tensors(path, {"images": dataset.images, "labels": dataset.labels}, {"classes": dataset.classes})
 
 
 def load_dataset(path: Path) -> Dataset:
     """Read one split; raises PipelineError when the file is missing, damaged or of another kind."""
-    try:
+    with written_by("prepare", path, "a prepared data set"):
         arrays, about = load_tensors(path)
-        if set(arrays) != {"images", "labels"} or not isinstance(about.get("classes"), list):
-            raise ValueError(f"{', '.join(sorted(arrays))} and {', '.join(about)}")
         return Dataset(arrays["images"], arrays["labels"], tuple(about["classes"]))
-    except (AttributeError, TypeError, ValueError) as error:
-        raise PipelineError(
-            f"{path.name} is not a prepared data set",
-            found=error,
-            expected="images, labels and class names, as the stage prepare writes them",
-            where=path,
-            run="dvc repro --force --single-item prepare",
-        ) from None

@@ -31,9 +31,7 @@ STYLE: Any = {  # matplotlib types the keys as literals
     "grid.color": "#E7E9ED",
     "xtick.color": "#57606A",
     "ytick.color": "#57606A",
-    "legend.frameon": False,
     "lines.linewidth": 2,
-    "figure.facecolor": "white",
     "figure.titlesize": 14,
     "figure.titleweight": "bold",
 }

@@ -7,7 +7,9 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
 
+NORMS = {"conv1": "norm1", "conv2": "norm2", "conv3": "norm3", "conv4": "norm4", "fc1": "norm5"}  # where they stand
 FINAL_MAP = 4  # pixels on a side of the last feature map of a 28 x 28 image
 
 
@@ -47,11 +49,11 @@ def add_batch_norm(net: nn.Module) -> None:
     quarter of the values, and the next layer learns the scale anyway. What `fold_batch_norm` uses is the mean and
     variance of about the last 40 batches, so these have to be at full resolution. Source: Ioffe and Szegedy, 2015.
     """
-    for number, layer in enumerate(_normalized_layers(net), start=1):
+    for name, norm in NORMS.items():
+        layer = getattr(net, name)
         kind = nn.BatchNorm1d if isinstance(layer, nn.Linear) else nn.BatchNorm2d
-        norm = kind(len(layer.weight))
-        norm.weight.requires_grad = False
-        setattr(net, f"norm{number}", norm)
+        setattr(net, norm, kind(len(layer.weight)))
+        getattr(net, norm).weight.requires_grad = False
 
 
 @torch.no_grad()
@@ -59,18 +61,13 @@ def fold_batch_norm(net: nn.Module) -> nn.Module:
     """`net` itself, or a copy of one with `add_batch_norm`, its norms multiplied into the layers: the same function."""
     if not isinstance(net, Net) or isinstance(net.norm1, nn.Identity):
         return net
-    net = copy.deepcopy(net)
-    for number, layer in enumerate(_normalized_layers(net), start=1):
-        norm = getattr(net, f"norm{number}")
-        scale = (norm.running_var + norm.eps).rsqrt()
-        layer.weight.mul_(scale.view(-1, *[1] * (layer.weight.ndim - 1)))
-        layer.bias.copy_((layer.bias - norm.running_mean) * scale + norm.bias)
-        setattr(net, f"norm{number}", nn.Identity())
+    net = copy.deepcopy(net).eval()
+    for name, norm in NORMS.items():
+        layer = getattr(net, name)
+        fuse: Any = fuse_linear_bn_eval if isinstance(layer, nn.Linear) else fuse_conv_bn_eval
+        setattr(net, name, fuse(layer, getattr(net, norm)))
+        setattr(net, norm, nn.Identity())
     return net
-
-
-def _normalized_layers(net: Any) -> list[Any]:
-    return [net.conv1, net.conv2, net.conv3, net.conv4, net.fc1]
 
 
 class Dash(nn.Sequential):
@@ -186,20 +183,10 @@ def summary(net: nn.Module, input_shape: tuple[int, ...]) -> str:
         "Forward/backward pass size": 2 * sum(math.prod(shape[1:]) for _, shape, _ in rows) * 4 / 2**20,
         "Params size": total * 4 / 2**20,
     }
+    megabytes["Estimated Total Size"] = sum(megabytes.values())
     thin, thick = "-" * 64, "=" * 64
-    return "\n".join(
-        [
-            thin,
-            f"{'Layer (type)':>20}{'Output Shape':>26}{'Param #':>16}",
-            thick,
-            *(f"{name:>20}{shape!s:>26}{parameters:>16,}" for name, shape, parameters in rows),
-            thick,
-            f"Total params: {total:,}",
-            f"Trainable params: {trainable:,}",
-            f"Non-trainable params: {total - trainable:,}",
-            thin,
-            *(f"{name} (MB): {size:.2f}" for name, size in megabytes.items()),
-            f"Estimated Total Size (MB): {sum(megabytes.values()):.2f}",
-            thin,
-        ]
-    )
+    layers = [f"{name:>20}{shape!s:>26}{parameters:>16,}" for name, shape, parameters in rows]
+    sizes = [f"{name} (MB): {size:.2f}" for name, size in megabytes.items()]
+    totals = f"Total params: {total:,}\nTrainable params: {trainable:,}\nNon-trainable params: {total - trainable:,}"
+    header = f"{'Layer (type)':>20}{'Output Shape':>26}{'Param #':>16}"
+    return "\n".join([thin, header, thick, *layers, thick, totals, thin, *sizes, thin])

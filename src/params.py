@@ -220,7 +220,7 @@ def _error(path: Path, mistakes: list[str], found: str = "") -> PipelineError:
     count = f"{len(mistakes)} mistake{'s' if len(mistakes) > 1 else ''}"
     return PipelineError(
         "the parameters are not valid",
-        found=found or "\n            ".join([count, *mistakes]),
+        found=found or "\n".join([count, *mistakes]),
         expected="the keys, types and ranges of src/params.py",
         where=path,
         run=f"git diff {path}   # mend it, then: dvc repro",

@@ -1,23 +1,25 @@
 """Figures that say how good a set of predictions is, and how sure one can be of that."""
 
 import math
+from typing import Any
 
 import numpy as np
 
 Z95 = 1.959963984540054  # the normal quantile of a 95 % interval
 
 
-def wilson_interval(correct: int, count: int, z: float = Z95) -> tuple[float, float]:
-    """The Wilson score interval of a proportion, from 0 to 1; raises ValueError when nothing was counted.
+def wilson_interval(correct: Any, count: Any) -> tuple[Any, Any]:
+    """The 95 % Wilson score interval of a proportion, from 0 to 1; of each one where these are int arrays of one shape.
 
-    Source: Wilson, Probable Inference, the Law of Succession, and Statistical Inference, 1927.
+    Raises ValueError where nothing was counted, or fewer than were correct. Source: Wilson, Probable Inference, the Law
+    of Succession, and Statistical Inference, 1927.
     """
-    if not 0 <= correct <= count or count == 0:
+    if not np.all((correct >= 0) & (correct <= count) & (count > 0)):
         raise ValueError(f"{correct} correct of {count}")
-    share, spread = correct / count, z * z / count
+    share, spread = correct / count, Z95 * Z95 / count
     middle = (share + spread / 2) / (1 + spread)
-    half = z * math.sqrt(share * (1 - share) / count + spread / (4 * count)) / (1 + spread)
-    return max(0.0, middle - half), min(1.0, middle + half)
+    half = Z95 * np.sqrt(share * (1 - share) / count + spread / (4 * count)) / (1 + spread)
+    return np.maximum(0.0, middle - half), np.minimum(1.0, middle + half)
 
 
 def confusion_matrix(actual: np.ndarray, predicted: np.ndarray, classes: int) -> np.ndarray:

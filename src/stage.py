@@ -1,7 +1,6 @@
 """What every stage shares: its command line, its parameters, and errors that a person can act on."""
 
 import argparse
-import errno
 import fcntl
 import inspect
 import os
@@ -23,28 +22,40 @@ LOCK = Path(".dvc/tmp/stage.lock")
 
 
 def run_stage(main: Callable[..., None]) -> None:
-    """Run `main(params, **paths)`: each parameter after the first becomes a required option `--name PATH`.
-
-    A problem its reader can solve ends the process with one block on stderr and exit status 1, without a traceback.
-    """
+    """Run `main(params, **paths)`: each parameter after the first becomes a required option `--name PATH`."""
     _, *names = inspect.signature(main).parameters
     doc = (sys.modules[main.__module__].__doc__ or "").strip()
     parser = argparse.ArgumentParser(prog=f"python -m stages.{Path(sys.argv[0]).stem}", description=doc)
     for name in names:
         parser.add_argument(f"--{name.replace('_', '-')}", type=Path, required=True, metavar="PATH")
     paths = vars(parser.parse_args())
-    try:
+    with plain_errors():
         _on_interruption(_interrupt)
         if "DVC_STAGE" in os.environ:
             threading.Thread(target=_stop_when_orphaned, daemon=True).start()
         with only_writer(LOCK) if os.environ.get("RANK", "0") == "0" else nullcontext():  # torchrun: the first writes
             main(load_params(Path("params.yaml")), **paths)
+
+
+@contextmanager
+def plain_errors() -> Iterator[None]:
+    """Within, a problem its reader can solve ends the process: one block on stderr, exit status 1, no traceback."""
+    try:
+        yield
     except PipelineError as error:
         fail(str(error), status=1)
     except OSError as error:
-        fail(str(explain_os_error(error)), status=1)
+        where = error.filename or Path.cwd()
+        refusal = PipelineError(
+            "a file cannot be read or written",
+            found=error.strerror or error,
+            expected="room on the disk, a file and folder this user may read and write",
+            where=where,
+            run=f"df -h . && ls -ld '{where}'   # mend it, then the same command again",
+        )
+        fail(str(refusal), status=1)
     except KeyboardInterrupt as interruption:
-        fail(f"interrupted: {interruption or 'nothing is recorded'}; run `dvc repro` again", status=130)
+        fail(f"interrupted: {interruption or 'nothing is recorded'}; the same command goes on from here", status=130)
 
 
 @contextmanager
@@ -120,26 +131,6 @@ def _runs_a_stage(process: psutil.Process) -> bool:
         return "DVC_STAGE" in process.environ()
     except psutil.AccessDenied:  # of another user
         return False
-
-
-def explain_os_error(error: OSError) -> PipelineError:
-    """Say in a person's words what the operating system refused, and what to do about it."""
-    where = str(error.filename or Path.cwd())
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return PipelineError(
-            "the disk is full",
-            found=os.strerror(error.errno),
-            expected="room for the stage's outputs",
-            where=where,
-            run="df -h .   # make room, then: dvc repro",
-        )
-    return PipelineError(
-        "a file cannot be read or written",
-        found=error.strerror or str(error),
-        expected="a file and folder this user may read and write",
-        where=where,
-        run=f"ls -ld '{where}'   # mend it, then: dvc repro",
-    )
 
 
 def fail(message: str, status: int) -> NoReturn:

@@ -2,7 +2,8 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
+from src.errors import PipelineError
 from src.files import write_bytes
 
 
@@ -35,10 +37,25 @@ def load_tensors(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     except FileNotFoundError:
         raise ValueError("no such file") from None
     except (SafetensorError, KeyError, TypeError, ValueError, RecursionError) as error:
-        raise ValueError(f"{type(error).__name__}: {' '.join(str(error).split())}") from None  # on one line
+        raise ValueError(f"{type(error).__name__}: {error}") from None
     if found != expected:
         raise ValueError(f"content of SHA-256 {found}, where it names {expected}")
     return tensors, about
+
+
+@contextmanager
+def written_by(stage: str, path: Path, what: str) -> Iterator[None]:
+    """Within, an error in the content of `path` becomes a PipelineError that names the stage to run again."""
+    try:
+        yield
+    except (KeyError, RuntimeError, TypeError, ValueError) as error:
+        raise PipelineError(
+            f"{path.name} is not {what}",
+            found=error,
+            expected=f"what the stage {stage} writes",
+            where=path,
+            run=f"dvc repro --force --single-item {stage}",
+        ) from None
 
 
 def _digest(tensors: Mapping[str, np.ndarray], about: Mapping[str, Any]) -> str:

@@ -8,10 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from src.errors import PipelineError
 from src.model import NETWORKS
 from src.params import Network, Normalize, Section
-from src.tensors import load_tensors, save_tensors
+from src.tensors import load_tensors, save_tensors, written_by
 
 
 class Description(Section):
@@ -39,27 +38,13 @@ def load_model(path: Path) -> tuple[nn.Module, Description]:
     Raises PipelineError unless the file is whole, of this pipeline, and holds exactly the tensors of that network, by
     name, shape and dtype, all finite.
     """
-    try:
+    with written_by("train", path, "a model of this pipeline"):
         arrays, about = load_tensors(path)
         description = Description.model_validate_json(json.dumps(about))
         net = NETWORKS[description.network](len(description.classes))
         weights = {name: torch.from_numpy(array) for name, array in arrays.items()}
-        found, expected = (
-            {name: f"{tensor.dtype} {list(tensor.shape)}" for name, tensor in tensors.items()}
-            for tensors in (weights, net.state_dict())
-        )
-        for name in sorted({*found, *expected}):
-            if found.get(name) != expected.get(name):
-                raise ValueError(f"{name} is {found.get(name)}, expected {expected.get(name)}")
-        if not all(weight.isfinite().all() for weight in weights.values()):
-            raise ValueError("weights that are NaN or infinite")
-    except (TypeError, ValueError) as error:
-        raise PipelineError(
-            f"{path.name} is not a model of this pipeline",
-            found=" ".join(str(error).split()),
-            expected="the weights that the stage train writes",
-            where=path,
-            run="dvc repro --force --single-item train",
-        ) from None
-    net.load_state_dict(weights)
-    return net, description
+        net.load_state_dict(weights)
+        for name, tensor in net.state_dict().items():
+            if weights[name].dtype != tensor.dtype or not tensor.isfinite().all():
+                raise ValueError(f"{name} of {weights[name].dtype}, expected {tensor.dtype}, nothing NaN or infinite")
+        return net, description

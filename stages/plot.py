@@ -50,24 +50,21 @@ def main(
     plot_reliability(reliability, table, params.evaluate.calibration_bins, dpi)
 
     height, width = test_set.images.shape[1:]
+    settings = ("optimizer", "learning_rate", "epochs", "batch_size", "seed")
     facts = {
+        **training,
+        **evaluation,
+        **{split: audit[split]["images"] for split in ("train", "validation", "test")},
+        **{name: getattr(params.train, name) for name in settings},
         "file": model,
         "digest": hashlib.sha256(model.read_bytes()).hexdigest(),
         "network": params.model.name,
         "measured_on": measured_on,
         "height": height,
         "width": width,
-        **{
-            name: getattr(params.train, name) for name in ("optimizer", "learning_rate", "epochs", "batch_size", "seed")
-        },
-        **{split: audit[split]["images"] for split in ("train", "validation", "test")},
-        **{name: training[name] for name in ("parameters", "validation_accuracy")},
-        **{name: training["machine"][name] for name in ("torch", "device", "precision")},
-        **evaluation,
     }
     write_text(card, model_card(facts, matrix, test_set.classes))
-    drawn = (curves, confusion, mistakes, per_class, reliability, card)
-    print(f"wrote {', '.join(str(path) for path in drawn)}", flush=True)
+    print("wrote", curves, confusion, mistakes, per_class, reliability, card, flush=True)
 
 
 if __name__ == "__main__":

@@ -2,10 +2,7 @@
 
 from pathlib import Path
 
-import numpy as np
-
-from src.dataset import Dataset, save_dataset
-from src.errors import PipelineError
+from src.dataset import save_dataset
 from src.folder import read_folder
 from src.params import Params
 from src.sources import decode, obtain, read_source
@@ -17,13 +14,13 @@ def main(params: Params, source: Path, raw: Path, train: Path, validation: Path,
     settings = params.prepare
     if settings.dataset == "folder":
         images = read_folder(source)
-        rest, held_out = split(images, max(1, round(settings.test * len(images))), settings.seed, "prepare.test")
+        rest, held_out = stratified_split(images.labels, max(1, round(settings.test * len(images))), settings.seed)
         everything, test_set = images[rest], images[held_out]
     else:
         described = read_source(source)
         files = obtain(of_the_project(raw), described)
         everything, test_set = (decode(files, prefix, described.classes) for prefix in ("train", "t10k"))
-    kept, held_out = split(everything, settings.validation, settings.seed, "prepare.validation")
+    kept, held_out = stratified_split(everything.labels, settings.validation, settings.seed)
     validation_set = everything[held_out] if settings.validation else test_set
 
     for path, part in ((train, everything[kept]), (validation, validation_set), (test, test_set)):
@@ -37,20 +34,6 @@ def of_the_project(raw: Path) -> Path:
         if folder.match(".dvc/tmp/exps"):
             return folder.parents[2] / raw
     return raw
-
-
-def split(data: Dataset, held_out: int, seed: int, parameter: str) -> tuple[np.ndarray, np.ndarray]:
-    """`stratified_split`, its error naming the parameter to change."""
-    try:
-        return stratified_split(data.labels, held_out, seed)
-    except ValueError as error:
-        raise PipelineError(
-            "the images held out do not fit the data",
-            found=error,
-            expected="an image of each class on either side",
-            where=f"params.yaml: {parameter}",
-            run="dvc exp run -S prepare.validation=0   # 0: every epoch is measured on the test set",
-        ) from None
 
 
 if __name__ == "__main__":

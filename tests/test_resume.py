@@ -336,7 +336,7 @@ def test_full_disk(prepared: Path, begin: Begin, small_disk: Path, small: str, s
     (prepared / small).symlink_to(small_disk)
     resize(small_disk, size)
     _, said = end(begin(prepared, TRAIN))
-    assert "error: the disk is full" in said
+    assert "No space left on device" in said
     assert f"where:    {small}" in said
     assert checkpoints(prepared)
     resize(small_disk, "64m")

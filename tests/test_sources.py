@@ -156,7 +156,7 @@ def test_a_stalled_download_is_given_up(tmp_path: Path, start: Callable, monkeyp
 @pytest.mark.parametrize(
     ("page", "reason"),
     [
-        (b"<html>Please log in</html>", "not gzip: begins with b'<html>"),
+        (b"<html>Please log in</html>", "Not a gzipped file"),
         (gzip.compress(FILES[IMAGES])[:-9], "end-of-stream|ended before"),
         (gzip.compress(FILES["t10k-images-idx3-ubyte"]), "SHA-256 .*IDX file of shape"),
     ],

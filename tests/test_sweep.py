@@ -34,7 +34,7 @@ def workers(folder: Path) -> list[psutil.Process]:
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        (["--set", "train.epochz=1,2"], "train.epochz Extra"),
+        (["--set", "train.epochz=1,2"], "train.epochz"),
         (["--set", "trian.epochs=1"], "no section 'trian'"),
         (["--set", "train.batch_norm=true"], "has a normalisation of its own"),
     ],

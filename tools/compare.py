@@ -16,14 +16,14 @@ import numpy as np
 import pandas as pd
 from dvc.exceptions import DvcException
 from dvc.utils.flatten import flatten
-from yaml import YAMLError
+from ruamel.yaml.error import YAMLError
 
 from src.dataset import load_dataset
 from src.errors import PipelineError
 from src.figures import draw_grid
 from src.params import read_value
 from src.scores import mcnemar, wilson_interval
-from src.stage import fail
+from src.stage import plain_errors
 
 PARAMS, PREDICTIONS, TEST = "params.yaml", "metrics/predictions.csv", Path("data/prepared/test.safetensors")
 PICTURE = Path("dvc_plots/flipped.png")
@@ -54,7 +54,7 @@ def load_run(name: str) -> Run:
     except (DvcException, OSError, KeyError, ValueError, YAMLError) as error:
         raise PipelineError(
             f"`{name}` holds no run",
-            found=" ".join(str(error).split()),
+            found=error,
             expected=f"a git revision, an experiment or `workspace`, with {PARAMS} and {PREDICTIONS}",
             where=Path.cwd(),
             run="git log --oneline -- metrics; dvc exp list   # to see what there is",
@@ -76,21 +76,20 @@ def compare(first: Run, second: Run) -> dict[str, Any]:
             run=f"git diff '{first.name}' '{second.name}' -- dvc.lock   # with experiments: their hashes",
         )
     right_a, right_b = ((table["actual"] == table["predicted"]).to_numpy() for table in (a, b))
-    keys = sorted({*first.params, *second.params})
-    pairs = {key: (first.params.get(key), second.params.get(key)) for key in keys}
+    pairs = {key: (first.params.get(key), second.params.get(key)) for key in sorted({*first.params, *second.params})}
     flipped = a.assign(first=a["predicted"], second=b["predicted"])[right_a != right_b]
-    result = {
+    lost, won = int((right_a & ~right_b).sum()), int((right_b & ~right_a).sum())
+    return {
         "runs": [first.name, second.name],
         "parameters": {key: pair for key, pair in pairs.items() if pair[0] != pair[1]},
         "accuracy": [_accuracy(right) for right in (right_a, right_b)],
         "both_right": int((right_a & right_b).sum()),
-        "only_first": int((right_a & ~right_b).sum()),
-        "only_second": int((right_b & ~right_a).sum()),
+        "only_first": lost,
+        "only_second": won,
         "both_wrong": int((~right_a & ~right_b).sum()),
         "flipped": flipped[["index", "actual", "first", "second"]].to_dict("records"),
+        "p_value": mcnemar(lost, won),
     }
-    result["p_value"] = mcnemar(result["only_first"], result["only_second"])
-    return result
 
 
 def _accuracy(right: np.ndarray) -> dict[str, float]:
@@ -107,31 +106,28 @@ def verdict(result: dict[str, Any]) -> str:
 
 def report(result: dict[str, Any]) -> str:
     """The comparison for a person."""
-    names, flipped = result["runs"], pd.DataFrame(result["flipped"])
-    changed = pd.DataFrame(result["parameters"], index=names, dtype=object).T.fillna("-")
-    accuracy = [f"{run['accuracy']:.4f} ({run['low']:.4f} to {run['high']:.4f})" for run in result["accuracy"]]
+    names, flipped, said = result["runs"], pd.DataFrame(result["flipped"]), verdict(result)
+    changed = pd.DataFrame(result["parameters"], index=names, dtype=object).T
     paired = pd.DataFrame(
         [[result["both_right"], result["only_first"]], [result["only_second"], result["both_wrong"]]],
-        index=[f"{names[0]} {word}" for word in ("right", "wrong")],
-        columns=[f"{names[1]} {word}" for word in ("right", "wrong")],
+        index=[f"{names[0]} right", f"{names[0]} wrong"],
+        columns=[f"{names[1]} right", f"{names[1]} wrong"],
     )
-    words = {"same": "no more than chance: neither is better", "better": "is better", "worse": "is worse"}
-    said = verdict(result)
-    whose = "the difference is" if said == "same" else names[1]
+    chance = "the difference is no more than chance: neither is better"
     return f"""Parameters
 {changed.to_string() if len(changed) else "the same"}
 
-Test accuracy, with 95 % intervals
-{pd.Series(accuracy, names).to_string()}
+Test accuracy, with its 95 % interval
+{pd.DataFrame(result["accuracy"], names).round(4).to_string()}
 
 Test images
 {paired.to_string()}
 
-McNemar's exact p-value {result["p_value"]:.2g}: {whose} {words[said]}.
+McNemar's exact p-value {result["p_value"]:.2g}: {chance if said == "same" else f"{names[1]} is {said}"}.
 Two runs compare two models. Which recipe is better takes several seeds of each: python -m tools.sweep RECIPE --seeds 5
 
-{len(flipped)} images flipped{f", the first {LISTED} of them" if len(flipped) > LISTED else ""}
-{flipped.head(LISTED).to_string(index=False) if len(flipped) else ""}"""
+{len(flipped)} images flipped, of which up to {LISTED} are listed
+{flipped.head(LISTED).to_string(index=False)}"""
 
 
 def draw_flipped(result: dict[str, Any], actual: list[str]) -> str:
@@ -159,24 +155,21 @@ def main() -> None:
     options = parser.parse_args()
     if options.floor is not None and not options.gate:
         parser.error("--floor belongs to --gate")
-    try:
+    with plain_errors():
         first, second = load_run(options.first), load_run(options.second)
         result = compare(first, second)
         print(json.dumps(result, indent=2) if options.json else report(result))
         if result["flipped"] and not options.json:
             print(draw_flipped(result, list(first.predictions["actual"])))
-    except PipelineError as error:
-        fail(str(error), status=1)
-    accuracy = result["accuracy"][1]["accuracy"]
-    if options.gate and (verdict(result) == "worse" or accuracy < (options.floor or 0)):
-        closed = PipelineError(
-            "the gate is closed",
-            found=f"accuracy {accuracy:.4f}, p = {result['p_value']:.2g}",
-            expected=f"not significantly worse than {options.first}, and at least {options.floor or 0}",
-            where=options.second,
-            run=f"python -m tools.compare '{options.first}' '{options.second}'   # which images were lost",
-        )
-        fail(str(closed), status=1)
+        accuracy, floor = result["accuracy"][1]["accuracy"], options.floor or 0
+        if options.gate and (verdict(result) == "worse" or accuracy < floor):
+            raise PipelineError(
+                "the gate is closed",
+                found=f"accuracy {accuracy:.4f}, p = {result['p_value']:.2g}",
+                expected=f"not significantly worse than {options.first}, and at least {floor}",
+                where=options.second,
+                run=f"python -m tools.compare '{options.first}' '{options.second}'   # which images were lost",
+            )
 
 
 if __name__ == "__main__":

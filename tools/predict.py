@@ -17,8 +17,8 @@ import torch
 from src.dataset import Dataset
 from src.errors import PipelineError
 from src.evaluation import predict
-from src.photo import LONGEST, read_image, to_digit
-from src.stage import explain_os_error, fail
+from src.photo import read_image, to_digit
+from src.stage import fail, plain_errors
 from src.weights import load_model
 
 MODEL = Path("data/model/model.safetensors")
@@ -28,11 +28,7 @@ SURE = 0.9  # confidence below which an answer counts as a guess
 def load_digit(name: str) -> np.ndarray:
     """The image of that file, or of standard input for "-", as uint8 [28, 28]; raises PipelineError."""
     try:
-        with sys.stdin.buffer if name == "-" else Path(name).open("rb") as file:
-            content = file.read(LONGEST + 1)
-        if len(content) > LONGEST:
-            raise ValueError(f"more than {LONGEST:,} bytes")
-        return to_digit(read_image(io.BytesIO(content)))
+        return to_digit(read_image(io.BytesIO(sys.stdin.buffer.read()) if name == "-" else Path(name)))
     except (ValueError, OSError) as error:
         raise PipelineError(
             "this image cannot be read as a digit",
@@ -45,12 +41,9 @@ def load_digit(name: str) -> np.ndarray:
 
 def answer(name: str, probabilities: torch.Tensor, classes: tuple[str, ...], top: int) -> dict[str, Any]:
     """The `top` most probable classes of one image, and whether the first is a guess."""
-    confidence, order = probabilities.topk(top)
-    best = [
-        {"class": classes[i], "probability": round(p, 4)}
-        for p, i in zip(confidence.tolist(), order.tolist(), strict=True)
-    ]
-    return {"image": name, "predicted": best[0]["class"], "sure": confidence[0].item() >= SURE, "top": best}
+    confidence, order = (best.tolist() for best in probabilities.topk(min(top, len(classes))))
+    named = [{"class": classes[i], "probability": round(p, 4)} for p, i in zip(confidence, order, strict=True)]
+    return {"image": name, "predicted": named[0]["class"], "sure": confidence[0] >= SURE, "top": named}
 
 
 def main() -> None:
@@ -62,25 +55,17 @@ def main() -> None:
     options = parser.parse_args()
     if options.top < 1:
         parser.error("--top: at least 1")
-    try:
+    answers, failures = [], []
+    with plain_errors():
         net, about = load_model(options.model)
-    except PipelineError as error:
-        fail(str(error), status=1)
-    except OSError as error:
-        fail(str(explain_os_error(error)), status=1)
-    names, digits, failures = [], [], []
-    for name in options.images:
-        try:
-            digits.append(load_digit(name))
-            names.append(name)
-        except PipelineError as error:
-            failures.append(str(error))
-    answers = []
-    if digits:
-        images = Dataset(np.stack(digits), np.zeros(len(digits), np.uint8), about.classes)
-        probabilities = predict(net, images, about.normalize, torch.device("cpu")).exp()
-        top = min(options.top, len(about.classes))
-        answers = [answer(name, row, about.classes, top) for name, row in zip(names, probabilities, strict=True)]
+        for name in options.images:
+            try:
+                image = Dataset(load_digit(name)[None], np.zeros(1, np.uint8), about.classes)
+            except PipelineError as error:
+                failures.append(str(error))
+                continue
+            (probabilities,) = predict(net, image, about.normalize, torch.device("cpu")).exp()
+            answers.append(answer(name, probabilities, about.classes, options.top))
     if options.json:
         print(json.dumps(answers, indent=2))
     else:

@@ -9,7 +9,6 @@ done is known by its parameters and its commit.
 """
 
 import argparse
-import copy
 import json
 import os
 import re
@@ -29,7 +28,7 @@ from pydantic import ValidationError
 
 from src.errors import PipelineError
 from src.params import Params, load_params, read_recipe, read_value, set_values
-from src.stage import explain_os_error, fail
+from src.stage import fail, plain_errors
 
 SEED = "train.seed"
 PARAMS = Path("params.yaml")
@@ -51,17 +50,14 @@ def check(wanted: list[Settings]) -> None:
     """Raises PipelineError where the values of a job are not valid parameters, before anything is queued."""
     load_params(PARAMS)
     for settings in wanted:
-        values = copy.deepcopy(read_value(PARAMS.read_text()))
+        values = read_value(PARAMS.read_text())
         try:
             set_values(values, settings)
             Params.model_validate(values)
         except (KeyError, TypeError, ValidationError) as error:
-            found = f"no section {error}"
-            if isinstance(error, ValidationError):
-                found = "; ".join(f"{'.'.join(map(str, item['loc']))} {item['msg']}".strip() for item in error.errors())
             raise PipelineError(
                 "a job of this sweep is not valid",
-                found=found,
+                found=f"no section {error}" if isinstance(error, KeyError) else error,
                 expected="keys and values that params.yaml may have",
                 where=", ".join(f"{key}={value}" for key, value in settings.items()),
                 run="python -m tools.sweep --help",
@@ -70,8 +66,7 @@ def check(wanted: list[Settings]) -> None:
 
 def base(revision: str | None = None) -> Settings:
     """params.yaml as it is now, or in a revision."""
-    flat: Settings = flatten(read_value(dvc.api.read(str(PARAMS), rev=revision)))
-    return flat
+    return dict(flatten(read_value(dvc.api.read(str(PARAMS), rev=revision))))
 
 
 def experiments() -> pd.DataFrame:
@@ -138,14 +133,13 @@ def training_seconds() -> dict[str, float]:
 
 def describe(row: pd.Series, now: Settings) -> str:
     """The recipe that an experiment is nearest to, and what it changes there beside the seed."""
-    changes = {
-        name: [key for key in now if key != SEED and not holds(row, {key: {**now, **recipe}[key]})]
-        for name, recipe in RECIPES.items()
-    }
-    nearest = min(changes, key=lambda name: len(changes[name]))
-    values = ((key, row.get(key)) for key in changes[nearest])
-    shown = (f"{key}={value:g}" if isinstance(value, float) else f"{key}={value}" for key, value in values)
-    return " ".join([nearest, *shown])
+    changes: list[list[str]] = []
+    for name, recipe in RECIPES.items():
+        wanted = {**now, **recipe, SEED: row[SEED]}
+        other = [key for key in now if not holds(row, {key: wanted[key]})]
+        changes.append([name, *(f"{key}={str(row[key]).removesuffix('.0')}" for key in other)])
+    nearest = min(changes, key=len)
+    return " ".join(nearest)
 
 
 def leaderboard() -> str:
@@ -158,22 +152,20 @@ def leaderboard() -> str:
     done = done.assign(
         recipe=[describe(row, now) for _, row in done.iterrows()],
         seconds=done["rev"].map(training_seconds()),
-        validation=done["validation_accuracy"].where(done.get("prepare.validation", 0) != 0),
+        validation=done["validation_accuracy"].where(done["prepare.validation"] != 0),
     ).drop_duplicates(["recipe", SEED])
-    ranks = done.groupby("recipe")["validation"].mean().sort_values(ascending=False, na_position="last")
-    rows = []
-    for recipe in ranks.index:
-        runs = done[done["recipe"] == recipe]
-        rows.append(
-            {
-                "recipe": recipe,
-                "seeds": len(runs),
-                "validation, %": _spread(runs["validation"]),
-                "test, %": _spread(runs["accuracy"]),
-                "training, s": f"{runs['seconds'].mean():.1f}" if runs["seconds"].notna().any() else "-",
-            }
-        )
-    lines = [pd.DataFrame(rows).to_string(index=False)] if rows else ["no experiment of this commit is done"]
+    recipes = done.groupby("recipe")
+    board = pd.DataFrame(
+        {
+            "seeds": recipes.size(),
+            "validation, %": recipes["validation"].agg(_spread),
+            "test, %": recipes["accuracy"].agg(_spread),
+            "training, s": recipes["seconds"].mean(),
+        }
+    )
+    board = board.loc[recipes["validation"].mean().sort_values(ascending=False).index].reset_index()
+    shown = board.to_string(index=False, na_rep="-", float_format="{:.1f}".format)
+    lines = [shown if len(board) else "no experiment of this commit is done"]
     for state in ("Queued", "Running", "Failed"):
         names = table.loc[table["State"] == state, "Experiment"]
         if len(names):
@@ -193,28 +185,18 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=1, help="how many, from 0 on")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE,VALUE", help="an axis of the grid")
     options = parser.parse_args()
-    if not options.recipe and (options.set or options.seeds != 1):
-        parser.error("--seeds and --set belong to a recipe")
-    if options.seeds < 1:
-        parser.error("--seeds: at least 1")
-    if not all(re.fullmatch(r"[\w.]+=[\w.+-]+(,[\w.+-]+)*", axis) for axis in options.set):
-        parser.error("--set: KEY=VALUE,VALUE with plain values")
-    if options.seeds > 1 and any(axis.startswith(f"{SEED}=") for axis in options.set):
-        parser.error(f"--seeds or --set {SEED}=..., not both")
-    try:
-        wanted = jobs(options.recipe, options.seeds, options.set) if options.recipe else []
-        if wanted:
-            run(wanted)
-        print(leaderboard())
-        missing = lacking(wanted, "Success")
-    except PipelineError as error:
-        fail(str(error), status=1)
-    except OSError as error:
-        fail(str(explain_os_error(error)), status=1)
-    except (DvcException, subprocess.CalledProcessError) as error:
-        fail(f"error: {error}", status=1)
-    except KeyboardInterrupt:
-        fail("interrupted: the same command goes on from here", status=130)
+    plain = all(re.fullmatch(r"[\w.]+=[\w.+-]+(,[\w.+-]+)*", axis) for axis in options.set)
+    if not plain or options.seeds < 1 or (not options.recipe and (options.set or options.seeds > 1)):
+        parser.error("a recipe takes --seeds, at least 1, and --set KEY=VALUE,VALUE with plain values")
+    wanted = jobs(options.recipe, options.seeds, options.set) if options.recipe else []
+    with plain_errors():
+        try:
+            if wanted:
+                run(wanted)
+            print(leaderboard())
+            missing = lacking(wanted, "Success")
+        except (DvcException, subprocess.CalledProcessError) as error:
+            fail(f"error: {error}", status=1)
     if missing:
         hint = "`dvc queue logs NAME` says why, `dvc queue remove --failed` forgets them"
         fail(f"error: {len(missing)} of {len(wanted)} are not done; {hint}", status=1)

@@ -18,15 +18,15 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import yaml
 
 from src.errors import PipelineError
 from src.idx import read_idx, write_idx
-from src.params import set_values
+from src.params import read_value, set_values
 from src.sources import read_source
-from src.stage import fail
+from src.stage import plain_errors
 
 ROOT = Path(__file__).parents[1]
+PROGRAMS = Path(sys.executable).parent
 PORTABLE = Path("tools/portable.md5")
 IMAGES = {"train": 300, "t10k": 100}  # the first ones of MNIST, for the portable run
 SETTINGS = {  # of the portable run: five steps, of which three at 20 x 20 pixels
@@ -42,7 +42,7 @@ Outputs = dict[str, str]
 
 def recorded_outputs(lock: str) -> Outputs:
     """The MD5 sum of every output that the text of a dvc.lock records."""
-    stages = yaml.safe_load(lock)["stages"]
+    stages = read_value(lock)["stages"]
     return {out["path"]: out["md5"] for stage in stages.values() for out in stage["outs"]}
 
 
@@ -54,21 +54,22 @@ def clone(folder: Path) -> Path:
     return folder
 
 
-def reproduce(folder: Path, settings: Mapping[str, object], path: Path | None = None) -> Outputs:
-    """Run the pipeline there and return its outputs; raises PipelineError where it fails.
+def reproduce(folder: Path, settings: Mapping[str, object], programs: Path = PROGRAMS) -> Outputs:
+    """Run the pipeline there, the folder `programs` before all others, and return its outputs.
 
-    `path`: a folder whose programs go before all others.
+    Raises PipelineError where it fails.
     """
-    params = folder / "params.yaml"
-    values = yaml.safe_load(params.read_text())
-    set_values(values, settings)
     if settings:
-        params.write_text(yaml.safe_dump(values))
+        params = folder / "params.yaml"
+        values = read_value(params.read_text())
+        set_values(values, settings)
+        params.write_text(json.dumps(values))  # which is YAML too
     command = ["dvc", "repro", "--no-run-cache"]
-    folders = [path, Path(sys.executable).parent, os.environ["PATH"]]
-    environment = {**os.environ, "PATH": os.pathsep.join(str(item) for item in folders if item)}
+    path = os.pathsep.join([str(programs), str(PROGRAMS), os.environ["PATH"]])
     print(f"{folder.name} clone: {' '.join(command)}", flush=True)
-    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        command, cwd=folder, env={**os.environ, "PATH": path}, capture_output=True, text=True, check=False
+    )
     if done.returncode:
         raise PipelineError(
             "the pipeline fails in a clean clone",
@@ -88,12 +89,6 @@ def compare(columns: dict[str, Outputs]) -> tuple[str, bool]:
     return f"{shown.to_string()}\n\n{equal.sum()} of {len(equal)} outputs are the same", bool(equal.all())
 
 
-def machine(text: str) -> dict[str, Any]:
-    """The fingerprint in the text of a metrics/train.json."""
-    found: dict[str, Any] = json.loads(text)["machine"]
-    return found
-
-
 def differences(here: dict[str, Any], there: dict[str, Any]) -> list[str]:
     """What differs between two fingerprints, a line each."""
     return [
@@ -103,26 +98,22 @@ def differences(here: dict[str, Any], there: dict[str, Any]) -> list[str]:
     ]
 
 
-def committed(path: str) -> str:
-    return subprocess.check_output(["git", "show", f"HEAD:{path}"], cwd=ROOT, text=True)
-
-
-def verify(quick: bool, scratch: Path) -> bool:
-    """Two clones against each other and, unless `quick`, against the last commit."""
-    first, second = clone(scratch / "first"), clone(scratch / "second")
+def two_clones(scratch: Path, quick: bool) -> dict[str, Outputs]:
+    """The outputs of two clones and, unless `quick`, those of the last commit, where its machine was like this one."""
     settings = {"train.epochs": 0.1} if quick else {}
-    columns = {folder.name: reproduce(folder, settings) for folder in (first, second)}
-    here = machine((first / "metrics/train.json").read_text())
-    if not quick:
-        other = differences(here, machine(committed("metrics/train.json")))
-        if other:
-            print("\n".join(other))
-            print("On another type of machine other bytes are expected; the two clones are compared alone.\n")
-        else:
-            columns["committed"] = recorded_outputs(committed("dvc.lock"))
-    table, equal = compare(columns)
-    print(table)
-    return equal
+    columns = {}
+    for name in ("first", "second"):
+        folder = clone(scratch / name)
+        lock, there = (folder / "dvc.lock").read_text(), machine(folder)
+        columns[name] = reproduce(folder, settings)
+        other = differences(machine(folder), there)
+    if other:
+        print(*other, "Another type of machine may give other bytes: the clones are compared alone.\n", sep="\n")
+    return columns if quick or other else {**columns, "committed": recorded_outputs(lock)}
+
+
+def machine(folder: Path) -> dict[str, Any]:
+    return dict(json.loads((folder / "metrics/train.json").read_text())["machine"])
 
 
 def keep_first_images(folder: Path) -> None:
@@ -140,7 +131,7 @@ def keep_first_images(folder: Path) -> None:
 
 def emulator(folder: Path, processor: str) -> Path:
     """A folder with a `python` that runs on an emulated processor, by a name that qemu-x86_64 knows."""
-    from src.device import PORTABLE_ENVIRONMENT
+    from src.device import PORTABLE_ENVIRONMENT  # with torch, which takes its time
 
     settings = " ".join(f"{key}={value}" for key, value in PORTABLE_ENVIRONMENT.items())
     folder.mkdir()
@@ -150,17 +141,15 @@ def emulator(folder: Path, processor: str) -> Path:
     return folder
 
 
-def verify_portable(scratch: Path, processor: str | None, update: bool) -> bool:
-    """The short portable run, on this processor or on an emulated one, against the committed sums."""
+def portable_clone(scratch: Path, processor: str | None, update: bool) -> dict[str, Outputs]:
+    """The outputs of the short portable run, on this processor or on an emulated one, and the committed ones."""
     folder = clone(scratch / "portable")
     keep_first_images(folder)
-    found = reproduce(folder, SETTINGS, emulator(scratch / "bin", processor) if processor else None)
+    found = reproduce(folder, SETTINGS, emulator(scratch / "bin", processor) if processor else PROGRAMS)
     if update:
         (ROOT / PORTABLE).write_text("".join(f"{digest}  {path}\n" for path, digest in found.items()))
     lines = (line.split("  ") for line in (ROOT / PORTABLE).read_text().splitlines())
-    table, equal = compare({processor or "this processor": found, "committed": {path: md5 for md5, path in lines}})
-    print(table)
-    return equal
+    return {processor or "this processor": found, "committed": {path: md5 for md5, path in lines}}
 
 
 def main() -> None:
@@ -173,15 +162,13 @@ def main() -> None:
     options = parser.parse_args()
     if (options.processor or options.update) and not options.portable:
         parser.error("--processor and --update belong to --portable")
-    with tempfile.TemporaryDirectory() as folder:
-        scratch = Path(folder)
-        try:
-            if options.portable:
-                equal = verify_portable(scratch, options.processor, options.update)
-            else:
-                equal = verify(options.quick, scratch)
-        except PipelineError as error:
-            fail(str(error), status=1)
+    with plain_errors(), tempfile.TemporaryDirectory() as folder:
+        if options.portable:
+            columns = portable_clone(Path(folder), options.processor, options.update)
+        else:
+            columns = two_clones(Path(folder), options.quick)
+    table, equal = compare(columns)
+    print(table)
     sys.exit(not equal)
 
 
