@@ -38,14 +38,25 @@ def launch(settings: Train) -> None:
         os.execv(sys.executable, [sys.executable, *torchrun, f"--max-restarts={RESTARTS}", *sys.orig_argv[1:]])
 
 
-def join(device: torch.device) -> None:
-    """Meet the other processes, each time that torchrun starts them anew under other names than before."""
+def join(device: torch.device, key: str) -> None:
+    """Meet the other processes, each time that torchrun starts them anew under other names than before.
+
+    Raises PipelineError where `key`, which names parameters, data and code, is not that of the first process.
+    """
     if int(os.environ.get("WORLD_SIZE", 1)) > 1:
         attempt = f"attempt {os.environ.get('TORCHELASTIC_RESTART_COUNT')}"
         store, number, count = next(iter(dist.rendezvous("env://")))  # type: ignore[attr-defined]  # of its __init__
         store = dist.PrefixStore(attempt, store)  # type: ignore[attr-defined]
         backend = "nccl" if device.type == "cuda" else "gloo"
         dist.init_process_group(backend, store=store, rank=number, world_size=count)
+        if share(key.encode(), device) != key.encode():
+            raise PipelineError(
+                "this host is to train something else than the first",
+                found="other parameters, data or code",
+                expected="the same commit, params.yaml and prepared data on all hosts",
+                where=f"process {number}",
+                run="git status; git log -1; dvc repro prepare   # on each host",
+            )
 
 
 def rank() -> int:
@@ -62,11 +73,11 @@ def add_up(tensor: Tensor) -> Tensor:
     if world() > 1:
         try:
             dist.all_reduce(tensor)
-        except RuntimeError:
+        except RuntimeError as error:
             raise PipelineError(
-                "another process of this training is gone",
-                found="the connection is lost",
-                expected=f"{world()} processes",
+                "the processes of this training cannot exchange",
+                found=error,
+                expected=f"{world()} processes, none of them gone",
                 where=f"process {rank()}",
                 run="dvc repro   # goes on from the checkpoint; torchrun tries it by itself first",
             ) from None
@@ -100,7 +111,7 @@ def everyones(values: Tensor) -> Tensor:
     parts = [torch.empty_like(padded) for _ in range(world())]
     dist.all_gather(parts, padded)
     together = torch.cat(parts)
-    return together[together > -torch.inf]
+    return together[together != -torch.inf]
 
 
 def share(content: bytes, device: torch.device) -> bytes:
@@ -136,7 +147,7 @@ class SharedBatchNorm(nn.modules.batchnorm._BatchNorm):
         count = x.new_tensor([x.numel() / x.shape[1]])
         sums = _AddUp.apply(torch.cat([x.sum(axes), (x * x).sum(axes), count]))
         mean, square = (sums[:-1] / sums[-1]).chunk(2)
-        variance = square - mean * mean
+        variance = (square - mean * mean).clamp(min=0)
         norm: Any = self  # torch types what it remembers as optional
         with torch.no_grad():
             norm.running_mean.lerp_(mean, norm.momentum)

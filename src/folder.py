@@ -3,11 +3,10 @@
 from pathlib import Path
 
 import numpy as np
-from PIL import ImageOps
 
 from src.dataset import IMAGE, Dataset
 from src.errors import PipelineError
-from src.photo import read_image
+from src.photo import read_image, to_image
 
 
 def read_folder(folder: Path) -> Dataset:
@@ -15,8 +14,8 @@ def read_folder(folder: Path) -> Dataset:
 
     Raises PipelineError that names the folder or file: no classes, a class without images, a file that is no image.
     """
-    classes = sorted(path.name for path in folder.iterdir() if path.is_dir()) if folder.is_dir() else []
-    files = [path for name in classes for path in sorted((folder / name).iterdir()) if not path.name.startswith(".")]
+    classes = sorted(path.name for path in folder.glob("[!.]*") if path.is_dir())
+    files = [path for name in classes for path in sorted((folder / name).glob("[!.]*"))]
     if len(classes) < 2:
         raise _error(folder, f"{len(classes)} folders", "a folder for each class, two at least, with its images")
     for name in set(classes) - {path.parent.name for path in files}:
@@ -32,7 +31,7 @@ def read_folder(folder: Path) -> Dataset:
 
 def _read(path: Path) -> np.ndarray:
     try:
-        return np.asarray(ImageOps.pad(read_image(path), IMAGE[::-1], color=0))
+        return to_image(read_image(path))
     except (ValueError, OSError) as error:
         raise _error(path, error, "an image") from None
 

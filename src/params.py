@@ -96,6 +96,8 @@ class Train(Section):
             raise ValueError("batch_norm measures at full resolution what it folds: low_resolution must be below 1")
         if self.precision == "bf16" and self.device == "mps":
             raise ValueError("precision `bf16` is for cpu and cuda: with device `mps` use fp32")
+        if self.processes > 1 and self.device == "mps":
+            raise ValueError("several processes exchange nothing that lies on device `mps`: leave it on auto")
         if self.portable and (self.device not in ("auto", "cpu") or self.precision == "bf16"):
             raise ValueError("portable computes in float32 on the processor: leave device and precision on auto")
         return self
@@ -198,7 +200,7 @@ def _describe(item: Any, values: Any) -> str:
     try:
         section = reduce(getitem, path[:-1], values)
         return f"{_line(section.lc.key(path[-1])[0])}: {name}: {message}"
-    except KeyError:
+    except (KeyError, TypeError):  # an empty section has no lines
         return f"{name}: {message}"
 
 

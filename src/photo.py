@@ -39,6 +39,11 @@ def read_image(file: Path | BinaryIO) -> Image.Image:
     return Image.alpha_composite(paper, upright.convert("RGBA")).convert("L")
 
 
+def to_image(picture: Image.Image) -> np.ndarray:
+    """The whole picture as it is, uint8 [28, 28], its shape kept, on black."""
+    return np.asarray(ImageOps.pad(picture, (FIELD, FIELD), color=0))
+
+
 def to_digit(picture: Image.Image) -> np.ndarray:
     """The digit as MNIST has it, uint8 [28, 28]: white on black, fitted into 20 x 20 pixels, centred by its mass.
 

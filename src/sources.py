@@ -85,7 +85,7 @@ def obtain(raw: Path, source: Source) -> dict[str, bytes]:
         found="\n".join(failures),
         expected="one place that has the files, with the SHA-256 of data/sources",
         where=raw,
-        run=f"cp /path/to/{missing[0]} '{raw}/'   # the others too, .gz is fine as well; then: dvc repro",
+        run=f"mkdir -p '{raw}' && cp /path/to/{missing[0]} '{raw}/'   # the others too, or their .gz; then: dvc repro",
     )
 
 
@@ -95,7 +95,13 @@ def decode(files: dict[str, bytes], prefix: str, classes: tuple[str, ...]) -> Da
     try:
         return Dataset(read_idx(images, axes=3), read_idx(labels, axes=1), classes)
     except ValueError as error:
-        raise _wrong_file(f"{prefix}-*", error, "images and labels in IDX format", Path("data/raw")) from None
+        raise PipelineError(
+            f"{prefix}-* are not what data/sources says",
+            found=error,
+            expected="images and labels in IDX format, by the SHA-256 of data/sources",
+            where="data/sources",
+            run="git checkout data/sources   # then: dvc repro",
+        ) from None
 
 
 def _from_folder(raw: Path, name: str, digest: str) -> bytes | None:

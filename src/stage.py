@@ -55,7 +55,7 @@ def plain_errors() -> Iterator[None]:
         )
         fail(str(refusal), status=1)
     except KeyboardInterrupt as interruption:
-        fail(f"interrupted: {interruption or 'nothing is recorded'}; the same command goes on from here", status=130)
+        fail(f"interrupted: {interruption}; the same command goes on from here", status=130)
 
 
 @contextmanager
@@ -98,7 +98,7 @@ def interruption_deferred() -> Iterator[Callable[[], bool]]:
 def _interrupt(*_: object) -> None:
     """Once: a terminal and the orphan watch may both send one, and the second is not to hit the clean-up."""
     _on_interruption(signal.SIG_IGN)
-    raise KeyboardInterrupt
+    raise KeyboardInterrupt("nothing is recorded")
 
 
 def _on_interruption(handler: Callable[[int, Any], object] | signal.Handlers) -> dict[int, Any]:

@@ -150,7 +150,7 @@ def hardest_images(net: nn.Module, images: Tensor, labels: Tensor, share: float)
     if world() > 1:
         everything = everyones(losses)
         hardest = everything.topk(min(len(everything), max(2, round(len(everything) * share)))).values[-1]
-        chosen = (losses >= hardest).nonzero().flatten()
+        chosen = (~(losses < hardest)).nonzero().flatten()  # also where it is NaN
     else:
         chosen = losses.topk(min(len(labels), max(2, round(len(labels) * share)))).indices.sort().values
     return images[chosen].contiguous(memory_format=torch.channels_last), labels[chosen]

@@ -29,13 +29,13 @@ def main(
     params: Params, train: Path, validation: Path, checkpoints: Path, model: Path, history: Path, metrics: Path
 ) -> None:
     settings = params.train
-    launch(settings)
     device = prepare_device(settings)
-    join(device)
-    first = rank() == 0
     precision = get_precision(settings, device)
     training, validation_set = load_dataset(train), load_dataset(validation)
     check_images(training, settings, train)
+    launch(settings)
+    join(device, result_key(params, (train, validation), {}))
+    first = rank() == 0
     net = NETWORKS[params.model.name](len(training.classes))
     initialize(net, settings.initialization, settings.seed)
     facts = fingerprint(device, precision)

@@ -38,6 +38,7 @@ def test_the_images_of_a_folder(tmp_path: Path) -> None:
     write_images(tmp_path, 4)
     Image.new("L", (10, 40), 255).save(tmp_path / CLASSES[0] / "0.png")
     (tmp_path / CLASSES[0] / ".DS_Store").write_bytes(b"")
+    (tmp_path / ".ipynb_checkpoints").mkdir()
     data = read_folder(tmp_path)
     assert data.images.shape == (12, *IMAGE)
     assert data.classes == tuple(CLASSES)
@@ -106,6 +107,9 @@ def test_the_pipeline_on_a_folder(tmp_path: Path) -> None:
     assert figures["accuracy"] > 0.9
     assert len(pd.read_csv(folder / "metrics/predictions.csv")) == 36
     assert "Tells which of 3 classes" in (folder / "data/model/model_card.md").read_text()
+    done = run(["python", "-m", "tools.predict", *(f"data/sources/folder/{name}/1.jpeg" for name in CLASSES)], folder)
+    answers = [line.split(": ")[1] for line in done.stdout.splitlines()]
+    assert all(answer.startswith(name) for answer, name in zip(answers, CLASSES, strict=True)), answers
     Image.linear_gradient("L").save(folder / "data/sources/folder/bird/new.png")
     assert "changed" in run(["dvc", "status", "prepare"], folder).stdout
     for command in (
@@ -127,4 +131,4 @@ def test_too_few(tmp_path: Path) -> None:
     (folder / "params.yaml").write_text(yaml.safe_dump(params))
     command = yaml.safe_load((folder / "dvc.yaml").read_text())["stages"]["prepare"]["cmd"]
     done = run(command.replace("${prepare.dataset}", "folder").split(), folder, check=False)
-    assert is_block(done, "the images held out do not fit the data", "prepare.test")
+    assert is_block(done, "the images held out do not fit the data", "dvc exp run -S prepare.test=0.2")

@@ -36,6 +36,7 @@ MISTAKES = [
     ("rate: 0.04", "rate: '0.02'", "train.learning_rate: found '0.02', expected: a valid number"),
     ("optimizer: muon", "optimizer: adam", "train.optimizer: found 'adam', expected: 'sgd', 'adamw' or 'muon'"),
     ("schedule: linear", "schedule: step", "warmup must be 0"),
+    ("  calibration_bins: 15", "  {}", "evaluate.calibration_bins: missing"),
     ("evaluate:", "evaluated:", "evaluated: unknown key; did you mean evaluate?"),
 ]
 

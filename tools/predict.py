@@ -1,4 +1,4 @@
-"""Read the digits in photos and scans, PNG or JPEG, one digit each.
+"""Read the digits in photos and scans, PNG or JPEG, one digit each; or classify images as those of a model's folder.
 
 python -m tools.predict photo.jpg scan.png
 cat photo.jpg | python -m tools.predict --json --top 3 -
@@ -17,23 +17,28 @@ import torch
 from src.dataset import Dataset
 from src.errors import PipelineError
 from src.evaluation import predict
-from src.photo import read_image, to_digit
+from src.photo import read_image, to_digit, to_image
 from src.stage import fail, plain_errors
 from src.weights import load_model
 
 MODEL = Path("data/model/model.safetensors")
+DIGITS = tuple("0123456789")
 SURE = 0.9  # confidence below which an answer counts as a guess
 
 
-def load_digit(name: str) -> np.ndarray:
-    """The image of that file, or of standard input for "-", as uint8 [28, 28]; raises PipelineError."""
+def load(name: str, classes: tuple[str, ...]) -> np.ndarray:
+    """The image of that file, or of standard input for "-", as uint8 [28, 28]; raises PipelineError.
+
+    Only where the classes are the ten digits, what is in it is looked for, as MNIST has it.
+    """
+    convert = to_digit if classes == DIGITS else to_image
     try:
-        return to_digit(read_image(io.BytesIO(sys.stdin.buffer.read()) if name == "-" else Path(name)))
+        return convert(read_image(io.BytesIO(sys.stdin.buffer.read()) if name == "-" else Path(name)))
     except (ValueError, OSError) as error:
         raise PipelineError(
-            "this image cannot be read as a digit",
+            "this image cannot be read",
             found=error,
-            expected="a PNG or JPEG of one digit, darker or lighter than its background",
+            expected="a PNG or JPEG; of a digit: one, darker or lighter than its background",
             where=name,
             run=f"file '{name}'   # what it is; then with another image",
         ) from None
@@ -60,7 +65,7 @@ def main() -> None:
         net, about = load_model(options.model)
         for name in options.images:
             try:
-                image = Dataset(load_digit(name)[None], np.zeros(1, np.uint8), about.classes)
+                image = Dataset(load(name, about.classes)[None], np.zeros(1, np.uint8), about.classes)
             except PipelineError as error:
                 failures.append(str(error))
                 continue

@@ -188,6 +188,8 @@ def main() -> None:
     plain = all(re.fullmatch(r"[\w.]+=[\w.+-]+(,[\w.+-]+)*", axis) for axis in options.set)
     if not plain or options.seeds < 1 or (not options.recipe and (options.set or options.seeds > 1)):
         parser.error("a recipe takes --seeds, at least 1, and --set KEY=VALUE,VALUE with plain values")
+    if options.seeds > 1 and any(axis.startswith(f"{SEED}=") for axis in options.set):
+        parser.error(f"--seeds or --set {SEED}=..., not both")
     wanted = jobs(options.recipe, options.seeds, options.set) if options.recipe else []
     with plain_errors():
         try:
