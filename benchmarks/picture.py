@@ -14,12 +14,12 @@ def draw(path: Path, results: dict[str, Any]) -> None:
     with figure(path, 9, 5.5) as drawing:
         axis = drawing.subplots()
         axis.set_title("Test error against training time")
+        axis.set(xlabel="training time, in epochs of the notebook's way", ylabel="test error")
         curve = 1 - np.array(results["notebook_curve"])
         epochs = np.arange(1, len(curve) + 1)
         axis.plot(epochs, curve, color=GREY, marker="o", markersize=4)
-        axis.annotate(
-            "the notebook's recipe,\nepoch by epoch", (epochs[4], curve[4]), (6, 6), textcoords="offset points"
-        )
+        label = "the notebook's recipe,\nepoch by epoch"
+        axis.annotate(label, (epochs[4], curve[4]), (6, 6), textcoords="offset points")
         for row in results["recipes"]:
             color = BLUE if row["name"] == "default" else VERMILION
             error, cost = 1 - row["mean_accuracy"], row["reference_epochs"]
@@ -28,12 +28,7 @@ def draw(path: Path, results: dict[str, Any]) -> None:
             axis.plot(cost, error, "o", color=color, markersize=9)
             label = f"{row['name']} {row['mean_accuracy']:.2%}"
             axis.annotate(label, (cost, error), (10, 2), textcoords="offset points", fontweight="bold")
-        axis.set_xscale("log")
-        axis.set_yscale("log")
-        axis.set_ylim(0.002, 0.06)
-        axis.set_yticks([0.003, 0.005, 0.01, 0.02, 0.05])
+        axis.set(xscale="log", yscale="log", ylim=(0.002, 0.06), yticks=[0.003, 0.005, 0.01, 0.02, 0.05])
         axis.yaxis.set_minor_formatter(NullFormatter())
         axis.yaxis.set_major_formatter("{x:.1%}")
         axis.xaxis.set_major_formatter("{x:g}")
-        axis.set_xlabel("training time, in epochs of the notebook's way")
-        axis.set_ylabel("test error")

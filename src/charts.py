@@ -54,7 +54,7 @@ def plot_confusion_matrix(path: Path, matrix: np.ndarray, test: Dataset, predict
     with figure(path, side, side * 0.94, dpi) as drawing:
         axis = drawing.subplots()
         axis.set_title(f"{mistakes.sum():,} mistakes in {matrix.sum():,} test images", pad=12)
-        axis.set_facecolor("#F6F7F9")
+        axis.set(xlabel="predicted", ylabel="actual", facecolor="#F6F7F9")
         axis.imshow(np.ma.masked_equal(mistakes, 0), cmap="Oranges", vmin=0, vmax=max(3, mistakes.max() * 2))
         for actual, predicted in np.argwhere(matrix):
             style: Any = {"color": GREY, "ha": "center", "va": "center"}
@@ -67,19 +67,17 @@ def plot_confusion_matrix(path: Path, matrix: np.ndarray, test: Dataset, predict
             ink = np.zeros((*test.images.shape[1:], 4))
             ink[..., 3] = test.images[row.index] / 255  # black where the image is white
             axis.imshow(ink, extent=(x - 0.4, x + 0.48, y + 0.48, y - 0.4), zorder=3)
-        axis.set_xlim(-0.5, len(classes) - 0.5)
-        axis.set_ylim(len(classes) - 0.5, -0.5)
+        borders = np.arange(len(classes) + 1) - 0.5
+        axis.set(xlim=borders[[0, -1]], ylim=borders[[-1, 0]])
         slant: Any = {"rotation": 45, "ha": "right"} if max(map(len, classes)) > SHORT else {}
         axis.set_xticks(range(len(classes)), classes, **slant)
         axis.set_yticks(range(len(classes)), classes)
-        axis.set_xticks(np.arange(len(classes) + 1) - 0.5, minor=True)
-        axis.set_yticks(np.arange(len(classes) + 1) - 0.5, minor=True)
+        axis.set_xticks(borders, minor=True)
+        axis.set_yticks(borders, minor=True)
         axis.tick_params(which="both", length=0)
         axis.grid(visible=False)
         axis.grid(which="minor", color="white", linewidth=2)
         axis.spines[:].set_visible(False)
-        axis.set_xlabel("predicted")
-        axis.set_ylabel("actual")
 
 
 def plot_confident_mistakes(path: Path, test: Dataset, predictions: pd.DataFrame, count: int, dpi: int) -> None:
@@ -137,10 +135,8 @@ def plot_reliability(path: Path, predictions: pd.DataFrame, bins: int, dpi: int)
         above.plot(confidence, correct / count, "o", color=BLUE)
         above.set_ylabel("accuracy")
         below.bar(count.index / bins, count, width=1 / bins, align="edge", color=BLUE, edgecolor="white")
-        below.set_yscale("log")
+        below.set(yscale="log", ylabel="images", xlabel="confidence")
         below.yaxis.set_major_formatter("{x:,.0f}")
-        below.set_ylabel("images")
-        below.set_xlabel("confidence")
         for axis in (above.xaxis, above.yaxis):
             axis.set_major_formatter(PercentFormatter(1.0))
 

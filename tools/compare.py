@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import dvc.api
-import numpy as np
 import pandas as pd
 from dvc.exceptions import DvcException
 from dvc.utils.flatten import flatten
@@ -77,12 +76,13 @@ def compare(first: Run, second: Run) -> dict[str, Any]:
         )
     right_a, right_b = ((table["actual"] == table["predicted"]).to_numpy() for table in (a, b))
     pairs = {key: (first.params.get(key), second.params.get(key)) for key in sorted({*first.params, *second.params})}
+    intervals = [(right.mean(), *wilson_interval(right.sum(), len(right))) for right in (right_a, right_b)]
     flipped = a.assign(first=a["predicted"], second=b["predicted"])[right_a != right_b]
     lost, won = int((right_a & ~right_b).sum()), int((right_b & ~right_a).sum())
     return {
         "runs": [first.name, second.name],
         "parameters": {key: pair for key, pair in pairs.items() if pair[0] != pair[1]},
-        "accuracy": [_accuracy(right) for right in (right_a, right_b)],
+        "accuracy": [{"accuracy": share, "low": low, "high": high} for share, low, high in intervals],
         "both_right": int((right_a & right_b).sum()),
         "only_first": lost,
         "only_second": won,
@@ -90,11 +90,6 @@ def compare(first: Run, second: Run) -> dict[str, Any]:
         "flipped": flipped[["index", "actual", "first", "second"]].to_dict("records"),
         "p_value": mcnemar(lost, won),
     }
-
-
-def _accuracy(right: np.ndarray) -> dict[str, float]:
-    low, high = wilson_interval(int(right.sum()), len(right))
-    return {"accuracy": float(right.mean()), "low": low, "high": high}
 
 
 def verdict(result: dict[str, Any]) -> str:
