@@ -63,12 +63,13 @@ def prepare_device(settings: Train) -> torch.device:
         libc = ctypes.CDLL(None)
         libc.mallopt(m_mmap_max, 0)
         libc.mallopt(m_trim_threshold, -1)  # never
-    name = settings.device
-    if settings.portable or (settings.processes > 1 and name == "auto" and not torch.cuda.is_available()):
+    name = "cpu" if settings.portable else settings.device
+    number = os.environ.get("LOCAL_RANK")  # of this process, where torchrun started it
+    if number and name == "auto" and not torch.cuda.is_available():
         name = "cpu"  # processes exchange nothing that lies on MPS
     device = get_device(name)
-    if device.type == "cuda":
-        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", 0)))  # torchrun: a GPU for each process
+    if number and device.type == "cuda":
+        torch.cuda.set_device(int(number))
     return device
 
 

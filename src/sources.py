@@ -2,6 +2,7 @@
 
 import gzip
 import hashlib
+import io
 import os
 import pickletools
 import re
@@ -24,7 +25,7 @@ from src.idx import read_idx, write_idx
 
 SILENCE = 15  # seconds without a byte after which the mirror is given up
 DEADLINE = 300  # seconds for the package
-LARGEST = 64 * 2**20  # bytes of a file; the largest of MNIST has 47,040,016
+LARGEST = 64 * 2**20  # bytes that are unpacked; the largest file of MNIST has 47,040,016
 
 
 @dataclass(frozen=True)
@@ -106,11 +107,12 @@ def decode(files: dict[str, bytes], prefix: str, classes: tuple[str, ...]) -> Da
 
 def _from_folder(raw: Path, name: str, digest: str) -> bytes | None:
     """A file put there by hand or by an earlier run, also gzipped; None where there is none."""
-    for path, opened in ((raw / name, open), (raw / f"{name}.gz", gzip.open)):
+    for path in (raw / name, raw / f"{name}.gz"):
         if path.exists():
             try:
-                with opened(path, "rb") as file:
-                    content: bytes = file.read(LARGEST)
+                content = path.read_bytes()
+                if path.suffix == ".gz":
+                    content = gzip.GzipFile(fileobj=io.BytesIO(content)).read(LARGEST)
                 _verify(content, name, digest)
                 return content
             except (ValueError, EOFError, zlib.error, gzip.BadGzipFile) as error:
