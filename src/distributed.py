@@ -38,25 +38,26 @@ def launch(settings: Train) -> None:
         os.execv(sys.executable, [sys.executable, *torchrun, f"--max-restarts={RESTARTS}", *sys.orig_argv[1:]])
 
 
-def join(device: torch.device, key: str) -> None:
-    """Meet the other processes, each time that torchrun starts them anew under other names than before.
-
-    Raises PipelineError where `key`, which names parameters, data and code, is not that of the first process.
-    """
+def join(device: torch.device) -> None:
+    """Meet the other processes, each time that torchrun starts them anew under other names than before."""
     if int(os.environ.get("WORLD_SIZE", 1)) > 1:
         attempt = f"attempt {os.environ.get('TORCHELASTIC_RESTART_COUNT')}"
         store, number, count = next(iter(dist.rendezvous("env://")))  # type: ignore[attr-defined]  # of its __init__
         store = dist.PrefixStore(attempt, store)  # type: ignore[attr-defined]
         backend = "nccl" if device.type == "cuda" else "gloo"
         dist.init_process_group(backend, store=store, rank=number, world_size=count)
-        if share(key.encode(), device) != key.encode():
-            raise PipelineError(
-                "this host is to train something else than the first",
-                found="other parameters, data or code",
-                expected="the same commit, params.yaml and prepared data on all hosts",
-                where=f"process {number}",
-                run="git status; git log -1; dvc repro prepare   # on each host",
-            )
+
+
+def check_same(key: str, device: torch.device) -> None:
+    """Raises PipelineError where `key`, which names parameters, data and code, is not that of the first process."""
+    if share(key.encode(), device) != key.encode():
+        raise PipelineError(
+            "this host is to train something else than the first",
+            found="other parameters, data or code",
+            expected="the same commit, params.yaml and prepared data on all hosts",
+            where=f"process {rank()}",
+            run="git status; git log -1; dvc repro prepare   # on each host",
+        )
 
 
 def rank() -> int:

@@ -13,7 +13,7 @@ from tqdm import tqdm
 from src.checkpoint import checkpoint_path, load_checkpoint, remove_checkpoints, result_key, save_checkpoint
 from src.dataset import IMAGE, Dataset, load_dataset
 from src.device import fingerprint, get_precision, prepare_device
-from src.distributed import any_of, join, launch, rank, share, world
+from src.distributed import any_of, check_same, join, launch, rank, share, world
 from src.errors import PipelineError
 from src.evaluation import test
 from src.files import write_csv, write_json
@@ -34,7 +34,9 @@ def main(
     training, validation_set = load_dataset(train), load_dataset(validation)
     check_images(training, settings, train)
     launch(settings)
-    join(device, result_key(params, (train, validation), {}))
+    join(device)
+    if world() > 1:  # of one, the files are not read for it
+        check_same(result_key(params, (train, validation), {}), device)
     first = rank() == 0
     net = NETWORKS[params.model.name](len(training.classes))
     initialize(net, settings.initialization, settings.seed)

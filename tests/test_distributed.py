@@ -144,7 +144,7 @@ def test_two_hosts(prepared: Path, hosts: dict[str, str], tmp_path_factory: pyte
     shutil.copytree(prepared, other)
     if not same:
         configure(other, processes=2, epochs=2.0, learning_rate=0.01)
-    (documented,) = re.findall(r"\$?(GLOO_SOCKET_IFNAME=.*?)\n```", (ROOT / "docs/scaling.md").read_text(), re.DOTALL)
+    (documented,) = re.findall(r"(GLOO_SOCKET_IFNAME=.*?)\n```", (ROOT / "docs/scaling.md").read_text(), re.DOTALL)
     processes = []
     for number, (name, folder) in enumerate(zip(hosts, (prepared, other), strict=True)):
         words = {"INTERFACE": f"eth{name[4:]}", "ADDRESS": next(iter(hosts.values())), "rank=0": f"rank={number}"}
