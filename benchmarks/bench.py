@@ -20,13 +20,13 @@ from tqdm import tqdm
 
 from benchmarks.notebook_way import seconds_per_epoch
 from benchmarks.picture import draw
-from src.dataset import Dataset, load_dataset
+from src.data.dataset import Dataset, load_dataset
 from src.device import fingerprint, get_precision, prepare_device
-from src.evaluation import test
-from src.files import write_json
-from src.model import NETWORKS, fold_batch_norm, initialize
+from src.models.inference import test
+from src.models.net import NETWORKS, fold_batch_norm, initialize
 from src.params import Params, read_recipe, read_value, set_values
-from src.training import fit, start
+from src.runtime.files import write_json
+from src.training.loop import fit, start
 
 HERE = Path(__file__).parent
 SEEDS = {"dash": 10, "sprint": 10, "fast": 5, "default": 5, "best": 5, "tiny": 10}

@@ -9,8 +9,8 @@ from PIL import Image
 from torch.utils.data import DataLoader, Dataset, RandomSampler
 from torchvision import transforms
 
-from src.dataset import Dataset as Images
-from src.model import Net
+from src.data.dataset import Dataset as Images
+from src.models.net import Net
 
 BATCH = 512
 WARM_UP = 3  # batches not measured: workers start, oneDNN chooses its kernels

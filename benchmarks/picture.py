@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from matplotlib.ticker import NullFormatter
 
-from src.figures import BLUE, GREY, VERMILION, figure
+from src.drawing import BLUE, GREY, VERMILION, figure
 
 
 def draw(path: Path, results: dict[str, Any]) -> None:

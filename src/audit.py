@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from src.dataset import Dataset
+from src.data.dataset import Dataset
 from src.params import Inspect, Normalize
 
 MEAN_TOLERANCE = 0.01  # how far the training pixels may lie from `train.normalize`: 3 % of MNIST's deviation

@@ -7,8 +7,8 @@ import sys
 
 import torch
 
-from src.errors import PipelineError
 from src.params import Train
+from src.runtime.errors import PipelineError
 
 PORTABLE_ENVIRONMENT = {"ATEN_CPU_CAPABILITY": "avx2", "MKL_CBWR": "COMPATIBLE", "ONEDNN_MAX_CPU_ISA": "AVX2"}
 

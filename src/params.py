@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
-from src.errors import PipelineError
+from src.runtime.errors import PipelineError
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Network = Literal["net", "dash", "tiny"]

@@ -5,15 +5,15 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 
-from src.dataset import load_dataset
+from src.data.dataset import load_dataset
 from src.device import prepare_device
-from src.errors import PipelineError
-from src.evaluation import predict
-from src.files import write_csv, write_json
+from src.metrics import expected_calibration_error, wilson_interval
+from src.models.inference import predict
+from src.models.model_file import load_model
 from src.params import Params
-from src.scores import expected_calibration_error, wilson_interval
-from src.stage import run_stage
-from src.weights import load_model
+from src.runtime.cli import run_stage
+from src.runtime.errors import PipelineError
+from src.runtime.files import write_csv, write_json
 
 
 def main(params: Params, model: Path, test: Path, metrics: Path, predictions: Path) -> None:

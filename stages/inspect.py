@@ -6,14 +6,14 @@ import numpy as np
 import torch
 
 from src.audit import audit, violations
-from src.augment import draw_transforms, transform
-from src.dataset import load_dataset
+from src.data.dataset import load_dataset
 from src.device import make_portable
-from src.errors import PipelineError
-from src.figures import plot_sample_training_images
-from src.files import write_csv, write_json
+from src.drawing import plot_sample_training_images
 from src.params import Params
-from src.stage import run_stage
+from src.runtime.cli import run_stage
+from src.runtime.errors import PipelineError
+from src.runtime.files import write_csv, write_json
+from src.transforms import draw_transforms, transform
 
 
 def main(

@@ -6,8 +6,10 @@ from pathlib import Path
 
 import pandas as pd
 
-from src.card import model_card
-from src.charts import (
+from src.data.dataset import load_dataset
+from src.params import Params
+from src.reporting.model_card import model_card
+from src.reporting.plots import (
     confusion_of,
     plot_confident_mistakes,
     plot_confusion_matrix,
@@ -15,10 +17,8 @@ from src.charts import (
     plot_reliability,
     plot_train_test_metrics,
 )
-from src.dataset import load_dataset
-from src.files import write_text
-from src.params import Params
-from src.stage import run_stage
+from src.runtime.cli import run_stage
+from src.runtime.files import write_text
 
 
 def main(

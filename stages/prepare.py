@@ -2,12 +2,12 @@
 
 from pathlib import Path
 
-from src.dataset import save_dataset
-from src.folder import read_folder
+from src.data.dataset import save_dataset
 from src.params import Params
-from src.sources import decode, obtain, read_source
-from src.split import stratified_split
-from src.stage import only_writer, run_stage
+from src.runtime.cli import only_writer, run_stage
+from src.sources.download import decode, obtain, read_source
+from src.sources.folder import read_folder
+from src.sources.split import stratified_split
 
 
 def main(params: Params, source: Path, raw: Path, train: Path, validation: Path, test: Path) -> None:

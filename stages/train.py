@@ -10,19 +10,19 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
-from src.checkpoint import checkpoint_path, load_checkpoint, remove_checkpoints, result_key, save_checkpoint
-from src.dataset import IMAGE, Dataset, load_dataset
+from src.data.dataset import IMAGE, Dataset, load_dataset
 from src.device import fingerprint, get_precision, prepare_device
-from src.distributed import any_of, check_same, join, launch, rank, share, world
-from src.errors import PipelineError
-from src.evaluation import test
-from src.files import write_csv, write_json
-from src.model import NETWORKS, fold_batch_norm, initialize, summary
-from src.optim import count_steps
+from src.models.inference import test
+from src.models.model_file import Description, save_model
+from src.models.net import NETWORKS, fold_batch_norm, initialize, summary
 from src.params import Params, Train
-from src.stage import interruption_deferred, run_stage
-from src.training import EpochRecord, State, fit, start
-from src.weights import Description, save_model
+from src.runtime.cli import interruption_deferred, run_stage
+from src.runtime.errors import PipelineError
+from src.runtime.files import write_csv, write_json
+from src.training.checkpoint import checkpoint_path, load_checkpoint, remove_checkpoints, result_key, save_checkpoint
+from src.training.distributed import any_of, check_same, join, launch, rank, share, world
+from src.training.loop import EpochRecord, State, fit, start
+from src.training.optimizers import count_steps
 
 
 def main(

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 import yaml
 
-from src.idx import write_idx
 from src.params import Params, load_params
+from src.sources.idx import write_idx
 from tools.verify import recorded_outputs
 
 ROOT = Path(__file__).parents[1]

@@ -6,7 +6,8 @@ from torch import Tensor
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms import functional as oracle
 
-from src.augment import (
+from src.params import Augmentation, Normalize
+from src.transforms import (
     Transforms,
     apply_mnist_image_transformations,
     draw_transforms,
@@ -14,7 +15,6 @@ from src.augment import (
     inverse_affine,
     transform,
 )
-from src.params import Augmentation, Normalize
 
 NONE = {"center_crop": 0, "flip": 0, "rotation": 0, "scale": 0, "shear": 0, "shift": 0, "interpolation": "bilinear"}
 MODES = {"nearest": InterpolationMode.NEAREST, "bilinear": InterpolationMode.BILINEAR}

@@ -11,14 +11,14 @@ import yaml
 from safetensors.numpy import save_file
 
 from src.audit import audit, violations
-from src.dataset import Dataset
-from src.errors import PipelineError
-from src.files import write_bytes, write_csv, write_json
-from src.model import Net
+from src.data.dataset import Dataset
+from src.data.tensor_file import load_tensors, save_tensors
+from src.models.model_file import Description, load_model, save_model
+from src.models.net import Net
 from src.params import Normalize, Params
-from src.split import stratified_split
-from src.tensors import load_tensors, save_tensors
-from src.weights import Description, load_model, save_model
+from src.runtime.errors import PipelineError
+from src.runtime.files import write_bytes, write_csv, write_json
+from src.sources.split import stratified_split
 from tests.conftest import Stage, is_block
 
 MODEL = "data/model/model.safetensors"

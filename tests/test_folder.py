@@ -9,9 +9,9 @@ import pytest
 import yaml
 from PIL import Image
 
-from src.dataset import IMAGE
-from src.errors import PipelineError
-from src.folder import read_folder
+from src.data.dataset import IMAGE
+from src.runtime.errors import PipelineError
+from src.sources.folder import read_folder
 from tests.conftest import is_block, new_clone, run
 
 CLASSES = ["bird", "cat & dog", "émeu"]  # names as people have them

@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from src.dataset import Dataset, load_dataset, save_dataset
-from src.errors import PipelineError
-from src.model import Net
+from src.data.dataset import Dataset, load_dataset, save_dataset
+from src.models.model_file import Description, load_model, save_model
+from src.models.net import Net
 from src.params import Normalize, Params, load_params
-from src.sources import Source, decode, obtain
-from src.weights import Description, load_model, save_model
+from src.runtime.errors import PipelineError
+from src.sources.download import Source, decode, obtain
 from tests.conftest import ROOT, checksums, tiny_idx
 from tests.test_training import dataset
 

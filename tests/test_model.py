@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from src.model import NETWORKS, Net, add_batch_norm, fold_batch_norm, initialize, summary
+from src.models.net import NETWORKS, Net, add_batch_norm, fold_batch_norm, initialize, summary
 
 
 def test_shapes_and_parameters() -> None:

@@ -8,8 +8,8 @@ import yaml
 from dvc.utils.serialize import parse_yaml
 from pydantic import ValidationError
 
-from src.errors import PipelineError
 from src.params import Params, load_params
+from src.runtime.errors import PipelineError
 from tests.conftest import ROOT, Stage, is_block
 
 TEXT = (ROOT / "params.yaml").read_text()

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 import yaml
 
-from src.scores import wilson_interval
+from src.metrics import wilson_interval
 from tests.conftest import TEST, new_clone, outputs, run
 
 
@@ -161,7 +161,7 @@ def test_an_experiment_with_a_number_in_yaml_1_2(project: Path) -> None:
 def test_experiments_elsewhere_use_their_own_copy_of_the_code(project: Path, how: str) -> None:
     """The modules that a temporary or queued experiment imports lie in its own copy of the tree."""
     mark = project / f"imported{how}.txt"
-    charts = project / "src/charts.py"
+    charts = project / "src/reporting/plots.py"
     charts.write_text(f"{charts.read_text()}\n\nPath({str(mark)!r}).write_text(__file__)\n")
     run(["dvc", "exp", "run", how, "-S", "plot.dpi=50"], project)
     if how == "--queue":

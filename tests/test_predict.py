@@ -16,10 +16,10 @@ import pytest
 import torch
 from PIL import Image, ImageDraw, ImageFont
 
-from src.dataset import Dataset, load_dataset
-from src.evaluation import predict
-from src.photo import read_image, to_digit
-from src.weights import load_model
+from src.data.dataset import Dataset, load_dataset
+from src.models.inference import predict
+from src.models.model_file import load_model
+from src.sources.image_file import read_image, to_digit
 from tests.conftest import ROOT, environment, is_block, run
 
 PREDICT = ["python", "-m", "tools.predict"]
@@ -129,7 +129,7 @@ def test_hostile_files(name: str, tmp_path: Path) -> None:
 import resource
 from pathlib import Path
 from tools.predict import DIGITS, load
-from src.errors import PipelineError
+from src.runtime.errors import PipelineError
 used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
 resource.setrlimit(resource.RLIMIT_AS, (used + {MEMORY}, -1))
 try:

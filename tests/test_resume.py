@@ -15,10 +15,10 @@ import pytest
 import torch
 import yaml
 
-from src.checkpoint import load_checkpoint, remove_checkpoints, result_key, save_checkpoint
-from src.model import NETWORKS
+from src.models.net import NETWORKS
 from src.params import Params
-from src.training import State, fit, start
+from src.training.checkpoint import load_checkpoint, remove_checkpoints, result_key, save_checkpoint
+from src.training.loop import State, fit, start
 from tests.conftest import ROOT, Stage, environment, new_clone, outputs, pipeline, resize, run
 from tests.test_training import CPU, dataset, settings
 

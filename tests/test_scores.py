@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from src.scores import confusion_matrix, expected_calibration_error, mcnemar, wilson_interval
+from src.metrics import confusion_matrix, expected_calibration_error, mcnemar, wilson_interval
 
 
 def test_confusion_matrix_by_hand() -> None:

@@ -15,10 +15,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from src import sources
-from src.errors import PipelineError
-from src.idx import read_idx, write_idx
-from src.sources import Source, decode, files_from_pickle, obtain, read_source
+from src.runtime.errors import PipelineError
+from src.sources import download as sources
+from src.sources.download import Source, decode, files_from_pickle, obtain, read_source
+from src.sources.idx import read_idx, write_idx
 from tests.conftest import DEAD, ROOT, Stage, checksums, is_block, tiny_idx
 
 FILES = tiny_idx()

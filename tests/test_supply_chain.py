@@ -3,7 +3,7 @@
 import ast
 import re
 
-from src.sources import read_source
+from src.sources.download import read_source
 from tests.conftest import ROOT
 
 CODE = sorted(path for folder in ("src", "stages", "tools", "benchmarks") for path in (ROOT / folder).glob("*.py"))

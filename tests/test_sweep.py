@@ -107,8 +107,8 @@ def test_a_sweep_goes_on_after_a_crash(tmp_path: Path) -> None:
     assert sorted((row[1], row[2]) for row in rows) == [("train.epochs=2", "2"), ("train.epochs=3", "2")]
     assert "1 failed" in board  # the one that was killed
     assert all(row[-1] != "-" for row in rows)  # the seconds of training, out of the log
-    mistake = (folder / "src/charts.py").read_text() + "\nraise SystemExit(9)\n"
-    (folder / "src/charts.py").write_text(mistake)
+    mistake = (folder / "src/reporting/plots.py").read_text() + "\nraise SystemExit(9)\n"
+    (folder / "src/reporting/plots.py").write_text(mistake)
     failing = run([*SWEEP, "dash", "--set", "train.epochs=4"], folder, check=False)
     assert failing.returncode == 1
     assert "1 of 1 are not done" in failing.stderr

@@ -6,14 +6,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from src.dataset import Dataset
+from src.data.dataset import Dataset
 from src.device import get_device
-from src.evaluation import EVALUATION_BATCH, get_correct_prediction_count, predict
-from src.evaluation import test as evaluate
-from src.model import Net
-from src.optim import build_optimizers, orthogonalize, rate_factor
+from src.models.inference import EVALUATION_BATCH, get_correct_prediction_count, predict
+from src.models.inference import test as evaluate
+from src.models.net import Net
 from src.params import Params, Train
-from src.training import EpochRecord, State, fit, hardest_images, start, train_batch, training_batches
+from src.training.loop import EpochRecord, State, fit, hardest_images, start, train_batch, training_batches
+from src.training.optimizers import build_optimizers, orthogonalize, rate_factor
 
 CPU = torch.device("cpu")
 

@@ -17,12 +17,12 @@ from dvc.exceptions import DvcException
 from dvc.utils.flatten import flatten
 from ruamel.yaml.error import YAMLError
 
-from src.dataset import load_dataset
-from src.errors import PipelineError
-from src.figures import draw_grid
+from src.data.dataset import load_dataset
+from src.drawing import draw_grid
+from src.metrics import mcnemar, wilson_interval
 from src.params import read_value
-from src.scores import mcnemar, wilson_interval
-from src.stage import plain_errors
+from src.runtime.cli import plain_errors
+from src.runtime.errors import PipelineError
 
 PARAMS, PREDICTIONS, TEST = "params.yaml", "metrics/predictions.csv", Path("data/prepared/test.safetensors")
 PICTURE = Path("dvc_plots/flipped.png")

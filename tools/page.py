@@ -5,7 +5,7 @@ from pathlib import Path
 
 import vl_convert
 
-from src.files import write_text
+from src.runtime.files import write_text
 
 PAGE = Path(".dvc/plots/page.html")
 TEMPLATE = """<!DOCTYPE html>

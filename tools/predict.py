@@ -14,12 +14,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from src.dataset import Dataset
-from src.errors import PipelineError
-from src.evaluation import predict
-from src.photo import read_image, to_digit, to_image
-from src.stage import fail, plain_errors
-from src.weights import load_model
+from src.data.dataset import Dataset
+from src.models.inference import predict
+from src.models.model_file import load_model
+from src.runtime.cli import fail, plain_errors
+from src.runtime.errors import PipelineError
+from src.sources.image_file import read_image, to_digit, to_image
 
 MODEL = Path("data/model/model.safetensors")
 DIGITS = tuple("0123456789")

@@ -26,9 +26,9 @@ from dvc.repo import Repo
 from dvc.utils.flatten import flatten
 from pydantic import ValidationError
 
-from src.errors import PipelineError
 from src.params import Params, load_params, read_recipe, read_value, set_values
-from src.stage import fail, plain_errors
+from src.runtime.cli import fail, plain_errors
+from src.runtime.errors import PipelineError
 
 SEED = "train.seed"
 PARAMS = Path("params.yaml")

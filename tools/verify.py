@@ -19,11 +19,11 @@ from typing import Any
 
 import pandas as pd
 
-from src.errors import PipelineError
-from src.idx import read_idx, write_idx
 from src.params import read_value, set_values
-from src.sources import read_source
-from src.stage import plain_errors
+from src.runtime.cli import plain_errors
+from src.runtime.errors import PipelineError
+from src.sources.download import read_source
+from src.sources.idx import read_idx, write_idx
 
 ROOT = Path(__file__).parents[1]
 PROGRAMS = Path(sys.executable).parent

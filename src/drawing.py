@@ -10,7 +10,7 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.figure import Figure
 
-from src.files import write_bytes
+from src.runtime.files import write_bytes
 
 # Okabe and Ito's colours, told apart by colour-blind people too
 BLUE, VERMILION, GREY = "#0072B2", "#D55E00", "#8A8F98"

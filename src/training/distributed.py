@@ -12,8 +12,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from src.errors import PipelineError
 from src.params import Train
+from src.runtime.errors import PipelineError
 
 RESTARTS = 3  # times that torchrun starts all processes anew after one died; they go on from the checkpoint
 

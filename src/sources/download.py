@@ -18,10 +18,10 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from src.dataset import Dataset
-from src.errors import PipelineError
-from src.files import write_bytes
-from src.idx import read_idx, write_idx
+from src.data.dataset import Dataset
+from src.runtime.errors import PipelineError
+from src.runtime.files import write_bytes
+from src.sources.idx import read_idx, write_idx
 
 SILENCE = 15  # seconds without a byte after which the mirror is given up
 DEADLINE = 300  # seconds for the package

@@ -15,8 +15,8 @@ from typing import Any, NoReturn
 
 import psutil
 
-from src.errors import PipelineError
 from src.params import load_params
+from src.runtime.errors import PipelineError
 
 LOCK = Path(".dvc/tmp/stage.lock")
 

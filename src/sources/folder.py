@@ -4,9 +4,9 @@ from pathlib import Path
 
 import numpy as np
 
-from src.dataset import IMAGE, Dataset
-from src.errors import PipelineError
-from src.photo import read_image, to_image
+from src.data.dataset import IMAGE, Dataset
+from src.runtime.errors import PipelineError
+from src.sources.image_file import read_image, to_image
 
 
 def read_folder(folder: Path) -> Dataset:

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from src.scores import wilson_interval
+from src.metrics import wilson_interval
 
 CONFUSIONS = 5  # the most frequent ones are listed
 

@@ -11,8 +11,8 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
-from src.errors import PipelineError
-from src.files import write_bytes
+from src.runtime.errors import PipelineError
+from src.runtime.files import write_bytes
 
 
 def save_tensors(path: Path, tensors: Mapping[str, np.ndarray], about: Mapping[str, Any]) -> None:

@@ -10,13 +10,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from src.augment import apply_mnist_image_transformations, draw_transforms
-from src.dataset import Dataset
-from src.distributed import add_up, add_up_gradients, everyones, rank, share_batch_norms, world
-from src.evaluation import get_correct_prediction_count, to_device
-from src.model import add_batch_norm
-from src.optim import build_optimizers, count_steps, rate_factor, set_rate
+from src.data.dataset import Dataset
+from src.models.inference import get_correct_prediction_count, to_device
+from src.models.net import add_batch_norm
 from src.params import Train
+from src.training.distributed import add_up, add_up_gradients, everyones, rank, share_batch_norms, world
+from src.training.optimizers import build_optimizers, count_steps, rate_factor, set_rate
+from src.transforms import apply_mnist_image_transformations, draw_transforms
 
 LOW_RESOLUTION = 5 / 7  # of each side: 20 of 28 pixels, a third of the multiplications
 ALL_BEFORE, ALL_AFTER = 0.3, 0.97  # fractions of training, between which `train.hardest` counts: no loss means much

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from src.errors import PipelineError
+from src.runtime.errors import PipelineError
 
 
 def stratified_split(

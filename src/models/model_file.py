@@ -8,9 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from src.model import NETWORKS
+from src.data.tensor_file import load_tensors, save_tensors, written_by
+from src.models.net import NETWORKS
 from src.params import Network, Normalize, Section
-from src.tensors import load_tensors, save_tensors, written_by
 
 
 class Description(Section):

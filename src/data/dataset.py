@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from src.tensors import load_tensors, save_tensors, written_by
+from src.data.tensor_file import load_tensors, save_tensors, written_by
 
 IMAGE = (28, 28)  # pixels: height and width that the networks read
 

@@ -8,9 +8,9 @@ import numpy as np
 import pandas as pd
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-from src.dataset import Dataset
-from src.figures import BLUE, GREY, VERMILION, draw_grid, figure
-from src.scores import confidence_bins, confusion_matrix, wilson_interval
+from src.data.dataset import Dataset
+from src.drawing import BLUE, GREY, VERMILION, draw_grid, figure
+from src.metrics import confidence_bins, confusion_matrix, wilson_interval
 
 SHORT = 5  # letters of a class name that has room beside others
 

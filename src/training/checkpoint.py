@@ -12,10 +12,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from src.data.tensor_file import load_tensors, save_tensors
+from src.models.model_file import to_arrays
 from src.params import Params
-from src.tensors import load_tensors, save_tensors
-from src.training import State
-from src.weights import to_arrays
+from src.training.loop import State
 
 KEPT = 2  # the newest, and the one before in case that one is damaged
 

@@ -4,9 +4,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from src.augment import apply_mnist_image_transformations
-from src.dataset import Dataset
+from src.data.dataset import Dataset
 from src.params import Normalize
+from src.transforms import apply_mnist_image_transformations
 
 EVALUATION_BATCH = 500  # images; fixed, since another size could change the last bits
 
