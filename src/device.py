@@ -1,9 +1,10 @@
-"""What the computation runs on, from the parameters; never a silent fall-back."""
+"""Device, precision and threads of a computation. If `train.device` names a missing device, that is an error."""
 
 import ctypes
 import os
 import platform
 import sys
+from dataclasses import dataclass
 
 import torch
 
@@ -13,26 +14,79 @@ from src.runtime.errors import PipelineError
 PORTABLE_ENVIRONMENT = {"ATEN_CPU_CAPABILITY": "avx2", "MKL_CBWR": "COMPATIBLE", "ONEDNN_MAX_CPU_ISA": "AVX2"}
 
 
+@dataclass(frozen=True)
+class Compute:
+    """Where a network runs and in which precision it trains: torch.bfloat16 (autocast) or torch.float32."""
+
+    device: torch.device
+    precision: torch.dtype
+
+    def autocast(self) -> torch.autocast:
+        """Return a context that runs matrix products in `precision`."""
+        return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.precision == torch.bfloat16)
+
+    @property
+    def fingerprint(self) -> dict[str, str | int]:
+        """Torch, device, precision and threads: they may change the last bits of a result."""
+        cuda = self.device.type == "cuda"
+        cpu = f"{self.device.type} {torch.backends.cpu.get_cpu_capability()}"
+        return {
+            "torch": torch.__version__,
+            "device": torch.cuda.get_device_name(self.device) if cuda else cpu,
+            "precision": str(self.precision).removeprefix("torch."),
+            "threads": torch.get_num_threads(),
+        }
+
+
+def prepare_compute(settings: Train) -> Compute:
+    """Choose device and precision, set the number of threads and keep freed memory.
+
+    By default glibc returns large blocks to the system, and every batch pays for new pages: training then takes a third
+    longer (300 instead of 400 images/s in float32 with batches of 512).
+
+    Raises:
+        PipelineError: this machine has no such device or precision.
+    """
+    use_portable_kernels(settings)
+    torch.set_num_threads(settings.threads)
+    if platform.libc_ver()[0] == "glibc":
+        m_trim_threshold, m_mmap_max = -1, -4  # from malloc.h
+        libc = ctypes.CDLL(None)
+        libc.mallopt(m_mmap_max, 0)
+        libc.mallopt(m_trim_threshold, -1)  # never trim
+    name = "cpu" if settings.portable else settings.device
+    if settings.processes > 1 and name == "auto" and not torch.cuda.is_available():
+        name = "cpu"  # gloo cannot exchange tensors on mps
+    device = get_device(name)
+    if device.type == "cuda":
+        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", 0)))  # torchrun: one GPU per process
+    return Compute(device, get_precision(settings, device))
+
+
 def get_device(name: str = "auto") -> torch.device:
-    """The device of that name; "auto" is CUDA where present, else MPS, else CPU. Raises PipelineError if absent."""
+    """Return the device `name`; "auto" is cuda if available, else mps, else cpu.
+
+    Raises:
+        PipelineError: torch finds no such device.
+    """
     present = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    available = [device for device, is_present in present.items() if is_present]
     if name == "auto":
-        name = next(device for device, here in present.items() if here)
-    if not present[name]:
+        name = available[0]
+    if name not in available:
         raise PipelineError(
-            f"there is no {name} device",
-            found=f"{', '.join(device for device, here in present.items() if here)} on this machine",
-            expected=f"a {name} device that torch {torch.__version__} can use",
-            where="params.yaml: train.device",
-            run="dvc exp run -S train.device=auto",
+            f"train.device is {name}, but torch {torch.__version__} finds no such device "
+            f"(available: {', '.join(available)})",
+            "dvc exp run -S train.device=auto",
         )
     return torch.device(name)
 
 
 def get_precision(settings: Train, device: torch.device) -> torch.dtype:
-    """The number type of the multiplications; "auto" is bfloat16 where the processor has it natively, else float32.
+    """Return the precision of matrix products; "auto" is bfloat16 if the processor has it natively, else float32.
 
-    Emulated bfloat16 is many times slower than float32, so asking for it raises PipelineError.
+    Raises:
+        PipelineError: `train.precision` is bf16, but it would be emulated, which is many times slower than float32.
     """
     name = "fp32" if settings.portable else settings.precision
     if device.type == "cuda":
@@ -41,43 +95,21 @@ def get_precision(settings: Train, device: torch.device) -> torch.dtype:
         native = device.type == "cpu" and bool(torch.cpu.get_capabilities().get("avx512_bf16"))
     if name == "bf16" and not native:
         raise PipelineError(
-            "bfloat16 is not native here",
-            found=f"a {device.type} device without it",
-            expected="a processor with AVX512-BF16, or a GPU of the Ampere generation or newer",
-            where="params.yaml: train.precision",
-            run="dvc exp run -S train.precision=auto",
+            f"train.precision is bf16, but this {device.type} device does not support it natively "
+            "(AVX512-BF16, or an NVIDIA GPU of the Ampere generation or later)",
+            "dvc exp run -S train.precision=auto",
         )
     return torch.bfloat16 if native and name != "fp32" else torch.float32
 
 
-def prepare_device(settings: Train) -> torch.device:
-    """Choose the device, fix the number of threads, and let the C library keep freed memory for the next batch.
+def use_portable_kernels(settings: Train) -> None:
+    """Restart with AVX2 kernels if `train.portable`: they give the same bytes on every x86-64 processor with AVX2.
 
-    glibc returns large blocks to the system at once, and every batch then pays for fresh pages: without this, training
-    takes a third longer (300 against 400 images/s, fp32, batch 512).
-    """
-    make_portable(settings)
-    torch.set_num_threads(settings.threads)
-    if platform.libc_ver()[0] == "glibc":
-        m_trim_threshold, m_mmap_max = -1, -4  # of <malloc.h>
-        libc = ctypes.CDLL(None)
-        libc.mallopt(m_mmap_max, 0)
-        libc.mallopt(m_trim_threshold, -1)  # never
-    name = "cpu" if settings.portable else settings.device
-    number = os.environ.get("LOCAL_RANK")  # of this process, where torchrun started it
-    if number and name == "auto" and not torch.cuda.is_available():
-        name = "cpu"  # processes exchange nothing that lies on MPS
-    device = get_device(name)
-    if number and device.type == "cuda":
-        torch.cuda.set_device(int(number))
-    return device
+    The libraries read these variables when they load. MKL_CBWR=AVX2 would be faster, but its products differ between
+    Intel and AMD.
 
-
-def make_portable(settings: Train) -> None:
-    """With `train.portable`, use only what every x86-64 processor with AVX2 has, and leave no choice to who made it.
-
-    The libraries read that when they load, so this process starts anew. MKL_CBWR=AVX2 would be faster, but its products
-    differ between Intel and AMD. Raises PipelineError without AVX2.
+    Raises:
+        PipelineError: the processor has no AVX2.
     """
     if not settings.portable:
         return
@@ -87,20 +119,6 @@ def make_portable(settings: Train) -> None:
     capability = torch.backends.cpu.get_cpu_capability()
     if capability != "AVX2":
         raise PipelineError(
-            "this processor cannot compute what is portable",
-            found=f"{platform.machine()} with {capability}",
-            expected="an x86-64 processor with AVX2",
-            where="params.yaml: train.portable",
-            run="dvc exp run -S train.portable=false",
+            f"train.portable needs an x86-64 processor with AVX2, found {platform.machine()} with {capability}",
+            "dvc exp run -S train.portable=false",
         )
-
-
-def fingerprint(device: torch.device, precision: torch.dtype) -> dict[str, str | int]:
-    """All that may change the last bits of a result beside the code, the data and the parameters."""
-    cpu = torch.backends.cpu.get_cpu_capability()
-    return {
-        "torch": torch.__version__,
-        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else f"{device.type} {cpu}",
-        "precision": str(precision).removeprefix("torch."),
-        "threads": torch.get_num_threads(),
-    }

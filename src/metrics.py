@@ -1,6 +1,7 @@
-"""Figures that say how good a set of predictions is, and how sure one can be of that."""
+"""Classification metrics, confidence intervals and significance tests."""
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -8,30 +9,69 @@ import numpy as np
 Z95 = 1.959963984540054  # the normal quantile of a 95 % interval
 
 
-def wilson_interval(correct: Any, count: Any) -> tuple[Any, Any]:
-    """The 95 % Wilson score interval of a proportion, from 0 to 1; of each one where these are int arrays of one shape.
+def classification_metrics(
+    labels: np.ndarray, log_probabilities: np.ndarray, classes: Sequence[str], calibration_bins: int
+) -> dict[str, Any]:
+    """Compute all metrics of the test set. The model card lists each number in the result by its key.
 
-    Raises ValueError where nothing was counted, or fewer than were correct. Source: Wilson, Probable Inference, the Law
-    of Succession, and Statistical Inference, 1927.
+    Args:
+        labels: integers [n], class indices.
+        log_probabilities: float32 [n, classes].
+        classes: the class names.
+        calibration_bins: number of bins of the expected calibration error.
+
+    Returns:
+        Numbers by name, with `<name>_low` and `<name>_high` for a 95 % interval, and the accuracy of each class.
+    """
+    labels = labels.astype(np.int64)
+    correct = log_probabilities.argmax(axis=1) == labels
+    low, high = wilson_interval(correct.sum(), len(correct))
+    # math.exp, because the last bits of np.exp depend on the processor
+    confidence = np.array([math.exp(value) for value in log_probabilities.max(axis=1)])
+    return {
+        "accuracy": float(correct.mean()),
+        "accuracy_low": float(low),
+        "accuracy_high": float(high),
+        "loss": -float(log_probabilities[np.arange(len(labels)), labels].mean(dtype=np.float64)),
+        "errors": int((~correct).sum()),
+        "expected_calibration_error": expected_calibration_error(confidence, correct, calibration_bins),
+        "per_class_accuracy": {name: float(correct[labels == index].mean()) for index, name in enumerate(classes)},
+    }
+
+
+def wilson_interval(correct: Any, count: Any) -> tuple[Any, Any]:
+    """Return the 95 % Wilson score interval of a proportion.
+
+    Source: Wilson, Probable Inference, the Law of Succession, and Statistical Inference, 1927.
+
+    Args:
+        correct: the number of successes: an int or an array.
+        count: the number of trials: an int or an array of the same shape.
+
+    Returns:
+        The lower and upper limits, from 0 to 1, in the shape of the arguments.
+
+    Raises:
+        ValueError: there are no trials, or more successes than trials.
     """
     if not np.all((correct >= 0) & (correct <= count) & (count > 0)):
         raise ValueError(f"{correct} correct of {count}")
-    share, spread = correct / count, Z95 * Z95 / count
-    middle = (share + spread / 2) / (1 + spread)
-    half = Z95 * np.sqrt(share * (1 - share) / count + spread / (4 * count)) / (1 + spread)
+    proportion, spread = correct / count, Z95 * Z95 / count
+    middle = (proportion + spread / 2) / (1 + spread)
+    half = Z95 * np.sqrt(proportion * (1 - proportion) / count + spread / (4 * count)) / (1 + spread)
     return np.maximum(0.0, middle - half), np.minimum(1.0, middle + half)
 
 
-def confusion_matrix(actual: np.ndarray, predicted: np.ndarray, classes: int) -> np.ndarray:
-    """Counts, int64 [actual, predicted], of two vectors of class positions."""
-    return np.bincount(actual.astype(np.int64) * classes + predicted, minlength=classes**2).reshape(classes, classes)
-
-
 def mcnemar(only_first: int, only_second: int) -> float:
-    """The exact two-sided p-value that two models are equally good, from the images that one alone has right.
+    """Return the exact two-sided p-value of McNemar's test that two models are equally accurate.
 
-    If they were, each of these images were a fair coin. Source: McNemar, Note on the Sampling Error of the Difference
-    between Correlated Proportions, 1947.
+    Under this hypothesis, each image that only one of the two models classifies correctly is a fair coin toss.
+
+    Source: McNemar, Note on the Sampling Error of the Difference between Correlated Proportions, 1947.
+
+    Args:
+        only_first: the number of images that only the first model classifies correctly.
+        only_second: the number of images that only the second model classifies correctly.
     """
     count = only_first + only_second
     tail = sum(math.comb(count, heads) for heads in range(min(only_first, only_second) + 1))
@@ -39,16 +79,21 @@ def mcnemar(only_first: int, only_second: int) -> float:
 
 
 def expected_calibration_error(confidence: np.ndarray, correct: np.ndarray, bins: int) -> float:
-    """Mean distance, from 0 to 1, of confidence and accuracy over `bins` equal intervals, weighted by their images.
+    """Return the mean absolute difference between confidence and accuracy per bin, weighted by the images in the bin.
 
-    `confidence` float [n] from 0 to 1, `correct` bool [n]. Source: Guo et al., On Calibration of Modern Neural
-    Networks, 2017.
+    Source: Guo et al., On Calibration of Modern Neural Networks, 2017.
+
+    Args:
+        confidence: float [n], from 0 to 1.
+        correct: bool [n].
+        bins: the number of intervals of equal width.
     """
-    which = confidence_bins(confidence, bins)
-    gap = np.bincount(which, weights=correct - confidence.astype(np.float64), minlength=bins)
-    return float(np.abs(gap).sum() / len(confidence))
+    gaps = np.bincount(
+        confidence_bins(confidence, bins), weights=correct - confidence.astype(np.float64), minlength=bins
+    )
+    return float(np.abs(gaps).sum() / len(confidence))
 
 
 def confidence_bins(confidence: np.ndarray, bins: int) -> np.ndarray:
-    """Into which of `bins` equal intervals of [0, 1] each confidence falls: int64 [n]."""
+    """Return the index of the bin of each confidence, for `bins` intervals of equal width from 0 to 1: int64 [n]."""
     return np.minimum((confidence * bins).astype(np.int64), bins - 1)

@@ -1,51 +1,52 @@
-"""The closed, typed schema of params.yaml: every key required, none unknown, and every mistake listed at once."""
+"""The schema of params.yaml. Every key is required, and unknown keys are errors."""
 
 import difflib
-from collections.abc import Iterator, Mapping
+import re
+import reprlib
+from collections.abc import Mapping
 from functools import reduce
 from operator import getitem
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
+import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
-from ruamel.yaml import YAML
-from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
+from src.registry import MODELS
 from src.runtime.errors import PipelineError
 
-Fraction = Annotated[float, Field(ge=0, le=1)]
-Network = Literal["net", "dash", "tiny"]
+UnitInterval = Annotated[float, Field(ge=0, le=1)]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 
 
-class Section(BaseModel):
-    """Strict: an unknown key, `true` for a number, "5" for 5, NaN and Infinity are all refused."""
+class StrictModel(BaseModel):
+    """Refuse unknown keys, `true` for a number, "5" for 5, NaN and infinity."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
 
 
-class Prepare(Section):
+class Prepare(StrictModel):
     dataset: Literal["mnist", "fashion-mnist", "folder"]
     test: float = Field(gt=0, lt=1)
     validation: int = Field(ge=0)
     seed: Seed
 
 
-class Inspect(Section):
+class Inspect(StrictModel):
     samples: int = Field(ge=1, le=200)
     seed: Seed
     max_blank: int = Field(ge=0)
     max_shared: int = Field(ge=0)
 
 
-class Normalize(Section):
-    mean: Fraction
+class Normalize(StrictModel):
+    mean: UnitInterval
     std: float = Field(gt=0, le=1)
 
 
-class Augmentation(Section):
-    center_crop: Fraction
-    flip: Fraction
+class Augmentation(StrictModel):
+    center_crop: UnitInterval
+    flip: UnitInterval
     rotation: float = Field(ge=0, le=180)
     scale: float = Field(ge=0, lt=1)
     shear: float = Field(ge=0, lt=90)
@@ -53,16 +54,16 @@ class Augmentation(Section):
     interpolation: Literal["nearest", "bilinear"]
 
     @property
-    def none(self) -> bool:
-        """Whether every image stays as it is."""
-        return not (self.center_crop or self.flip or self.rotation or self.scale or self.shear or self.shift)
+    def is_identity(self) -> bool:
+        """Whether no image changes: every number is 0."""
+        return not any(value for value in self.model_dump().values() if not isinstance(value, str))
 
 
-class Model(Section):
-    name: Network
+class Model(StrictModel):
+    name: Literal[tuple(MODELS)]  # type: ignore[valid-type]  # the names of the registry
 
 
-class Train(Section):
+class Train(StrictModel):
     seed: Seed
     epochs: float = Field(gt=0, le=10_000)
     batch_size: int = Field(ge=1, le=65_536)
@@ -77,8 +78,8 @@ class Train(Section):
     initialization: Literal["pytorch", "kaiming"]
     batch_norm: bool
     label_smoothing: float = Field(ge=0, lt=1)
-    hardest: float = Field(gt=0, le=1)
-    low_resolution: Fraction
+    hard_fraction: float = Field(gt=0, le=1)
+    low_res_fraction: UnitInterval
     augmentation: Augmentation
     normalize: Normalize
     device: Literal["auto", "cpu", "cuda", "mps"]
@@ -89,30 +90,30 @@ class Train(Section):
     checkpoint_seconds: float = Field(ge=0, le=86_400)
 
     @model_validator(mode="after")
-    def _no_contradiction(self) -> Self:
+    def _check_consistency(self) -> Self:
         if self.schedule == "step" and self.warmup > 0:
-            raise ValueError("schedule `step` keeps the rate whole from the start: warmup must be 0")
-        if self.batch_norm and self.low_resolution == 1:
-            raise ValueError("batch_norm measures at full resolution what it folds: low_resolution must be below 1")
+            raise ValueError("schedule `step` has no warmup: set train.warmup to 0")
+        if self.batch_norm and self.low_res_fraction == 1:
+            raise ValueError("batch_norm needs statistics at full resolution: set train.low_res_fraction below 1")
         if self.precision == "bf16" and self.device == "mps":
-            raise ValueError("precision `bf16` is for cpu and cuda: with device `mps` use fp32")
+            raise ValueError("precision `bf16` needs cpu or cuda: set train.precision to fp32")
         if self.processes > 1 and self.device == "mps":
-            raise ValueError("several processes exchange nothing that lies on device `mps`: leave it on auto")
+            raise ValueError("several processes cannot exchange gradients on mps: set train.device to auto")
         if self.portable and (self.device not in ("auto", "cpu") or self.precision == "bf16"):
-            raise ValueError("portable computes in float32 on the processor: leave device and precision on auto")
+            raise ValueError("portable computes in float32 on the CPU: set train.device and train.precision to auto")
         return self
 
 
-class Evaluate(Section):
+class Evaluate(StrictModel):
     calibration_bins: int = Field(ge=1, le=1000)
 
 
-class Plot(Section):
+class Plot(StrictModel):
     mistakes: int = Field(ge=1, le=200)
     dpi: int = Field(ge=30, le=600)
 
 
-class Params(Section):
+class Params(StrictModel):
     prepare: Prepare
     inspect: Inspect
     model: Model
@@ -121,109 +122,107 @@ class Params(Section):
     plot: Plot
 
     @model_validator(mode="after")
-    def _no_contradiction(self) -> Self:
-        if self.model.name != "net" and (self.train.low_resolution > 0 or self.train.batch_norm):
-            raise ValueError(
-                f"model `{self.model.name}` reads 28 x 28 pixels only and has a normalisation of its own: "
-                "train.low_resolution must be 0 and train.batch_norm false"
-            )
+    def _check_consistency(self) -> Self:
+        spec, name = MODELS[self.model.name], self.model.name
+        if self.train.batch_norm and not spec.batch_norm:
+            raise ValueError(f"model `{name}` has its own batch norm: set train.batch_norm to false")
+        if self.train.low_res_fraction and not spec.progressive_resizing:
+            raise ValueError(f"model `{name}` has a fixed input size: set train.low_res_fraction to 0")
         return self
 
 
 def load_params(path: Path) -> Params:
-    """Read and check the parameters.
+    """Read and check params.yaml. DVC itself rejects duplicate keys before it starts a stage.
 
-    Raises PipelineError that lists every mistake with its line: unknown key (and the nearest known one), missing key,
-    wrong type, out of range, contradiction; or the first duplicate key, tag, alias, and text that is not YAML.
+    Raises:
+        PipelineError: the file cannot be read, or its values are invalid.
     """
     try:
-        text = path.read_text(encoding="utf-8")
-        refused = list(_tags_and_aliases(text))
-        values = None if refused else YAML().load(text)
+        return check_params(load_yaml(path.read_text(encoding="utf-8")), path)
     except FileNotFoundError:
-        raise _error(path, [], found="no such file") from None
-    except MarkedYAMLError as error:
-        raise _error(path, [f"{_line(error.problem_mark.line)}: not YAML: {error.problem}"]) from None
-    except (YAMLError, ValueError, RecursionError) as error:
-        raise _error(path, [], found=f"not YAML: {str(error).splitlines()[0]}") from None
-    if refused:
-        raise _error(path, refused)
+        message = f"{path} does not exist in {Path.cwd()}"
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        message = f"{path} is not valid YAML: {error}"
+    raise PipelineError(message, f"git diff {path}   # fix it, then: dvc repro") from None
+
+
+def check_params(
+    values: Any, source: object = "params.yaml", hint: str = "git diff params.yaml   # fix it, then: dvc repro"
+) -> Params:
+    """Check parameters against the schema.
+
+    Args:
+        values: nested values by key.
+        source: where they come from, for the error message.
+        hint: how to correct them, for the error message.
+
+    Raises:
+        PipelineError: lists every unknown key (with the nearest known one), missing key, wrong type and value out of
+            range; or, if there are none, the first contradiction of each section.
+    """
     try:
         return Params.model_validate(values)
     except ValidationError as error:
-        raise _error(path, [_describe(item, values) for item in error.errors()]) from None
+        problems = [_describe(item) for item in error.errors()]
+    count = f"{len(problems)} mistake" + "s" * (len(problems) > 1)
+    raise PipelineError("\n".join([f"{source} has {count}:", *problems]), hint)
+
+
+class _Yaml12Loader(yaml.SafeLoader):  # type: ignore[misc]  # PyYAML has no types
+    """PyYAML's safe loader with the scalars of YAML 1.2, like DVC's: 1e-3 is a number, 1:30 and yes are text."""
+
+
+_Yaml12Loader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if not tag.endswith((":int", ":float", ":bool"))]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+for _tag, _pattern in {
+    "int": r"0|[-+]?[1-9][0-9]*|0x[0-9a-fA-F]+",
+    "float": r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?|[-+]?\.inf|\.nan",
+    "bool": "true|True|TRUE|false|False|FALSE",
+}.items():
+    _Yaml12Loader.add_implicit_resolver(
+        f"tag:yaml.org,2002:{_tag}", re.compile(f"^({_pattern})$"), list("-+.0123456789tTfF")
+    )
+
+
+def load_yaml(text: str) -> Any:
+    """Parse YAML as DVC does. Raises yaml.YAMLError."""
+    return yaml.load(text, _Yaml12Loader)  # noqa: S506  # a SafeLoader
 
 
 def read_recipe(path: Path) -> dict[str, Any]:
-    """The values by dotted key ("train.epochs") of a file of lines `--set-param=key=value`, as `dvc exp run` takes."""
+    """Return the values by dotted key ("train.epochs") of a recipe: lines of `--set-param=key=value`."""
     pairs = (line.removeprefix("--set-param=").split("=", 1) for line in path.read_text().split())
-    return {key: read_value(value) for key, value in pairs}
+    return {key: load_yaml(value) for key, value in pairs}
 
 
-def read_value(text: str) -> Any:
-    """One value as params.yaml would have it: 1e-3 is a number."""
-    return YAML(typ="safe", pure=True).load(text)
-
-
-def set_values(values: dict[str, Any], settings: Mapping[str, object]) -> None:
-    """Change nested parameters in place, by dotted key; raises KeyError for an unknown section."""
+def override(values: dict[str, Any], settings: Mapping[str, object]) -> None:
+    """Set nested values in place, by dotted key. Raises KeyError if a section does not exist."""
     for name, value in settings.items():
         *section, key = name.split(".")
         reduce(getitem, section, values)[key] = value
 
 
-def _tags_and_aliases(text: str) -> Iterator[str]:
-    """Explicit tags could name types, aliases could grow without bound: plain values need neither."""
-    for event in YAML().parse(text):
-        for what in ("tag", "anchor"):
-            if getattr(event, what, None) is not None:
-                yield f"{_line(event.start_mark.line)}: {what} {getattr(event, what)}: expected a plain value"
+def _describe(item: Any) -> str:
+    """Return one mistake as "dotted.key: what is wrong"."""
+    path = [str(part) for part in item["loc"]]
+    if error := item.get("ctx", {}).get("error"):
+        message = str(error)
+    elif item["type"] == "extra_forbidden":
+        message = f"unknown key{_suggest(path)}"
+    elif item["type"] == "missing":
+        message = "missing"
+    else:
+        expected = item["msg"].removeprefix("Input should be ").split(", unable")[0]
+        message = f"found {reprlib.repr(item['input'])}, expected {expected}"
+    return ": ".join([".".join(path), message]) if path else message
 
 
-def _line(number: int) -> str:
-    return f"line {number + 1}"
-
-
-def _describe(item: Any, values: Any) -> str:
-    """One mistake as `line N: key: what is wrong`; a missing key has no line."""
-    path = tuple(str(part) for part in item["loc"])
-    if item["type"] == "value_error" and not path:
-        return str(item["ctx"]["error"])
-    if not path:
-        return f"found {type(item['input']).__name__}, expected: the sections {', '.join(Params.model_fields)}"
-    name, shown = ".".join(path), repr(item["input"])[:60]
-    message = {
-        "extra_forbidden": f"unknown key{_suggestion(path)}",
-        "missing": "missing",
-        "value_error": str(item.get("ctx", {}).get("error", item["msg"])),
-    }.get(item["type"], f"found {shown}, expected: {_expected(item['msg'])}")
-    try:
-        section = reduce(getitem, path[:-1], values)
-        return f"{_line(section.lc.key(path[-1])[0])}: {name}: {message}"
-    except (KeyError, TypeError):  # an empty section has no lines
-        return f"{name}: {message}"
-
-
-def _expected(message: str) -> str:
-    """Pydantic's "Input should be a valid number" as "a valid number"."""
-    return message.removeprefix("Input should be ").split(", unable")[0]
-
-
-def _suggestion(path: tuple[str, ...]) -> str:
-    """The known key of that section nearest to the last part of `path`."""
+def _suggest(path: list[str]) -> str:
+    """Return the known key nearest to the last part of `path`, or all keys of that section."""
     section: Any = Params
     for part in path[:-1]:
         section = section.model_fields[part].annotation
     near = difflib.get_close_matches(path[-1], section.model_fields, n=1)
-    return f"; did you mean {near[0]}?" if near else f"; known here: {', '.join(section.model_fields)}"
-
-
-def _error(path: Path, mistakes: list[str], found: str = "") -> PipelineError:
-    count = f"{len(mistakes)} mistake{'s' if len(mistakes) > 1 else ''}"
-    return PipelineError(
-        "the parameters are not valid",
-        found=found or "\n".join([count, *mistakes]),
-        expected="the keys, types and ranges of src/params.py",
-        where=path,
-        run=f"git diff {path}   # mend it, then: dvc repro",
-    )
+    return f"; did you mean {near[0]}?" if near else f"; known keys: {', '.join(section.model_fields)}"

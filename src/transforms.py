@@ -1,4 +1,4 @@
-"""Random image transformations for a whole batch at once, with the results of torchvision's, image by image."""
+"""Preprocess and augment batches of images, with the results of torchvision's transforms on single images."""
 
 from dataclasses import dataclass
 
@@ -8,36 +8,38 @@ from torch import Tensor
 
 from src.params import Augmentation, Normalize
 
-CROP = 22 / 28  # of each side: the notebook's CenterCrop(22)
+CENTER_CROP = 22 / 28  # share of each side: the notebook's CenterCrop(22)
 
 
 @dataclass(frozen=True)
-class Transforms:
-    """A transformation for each of n images: `cropped` bool [n], `matrix` float32 [n, 2, 3], pixels from the centre.
+class AffineBatch:
+    """One random transformation per image.
 
-    `matrix` takes a point of the new image to the point of the old one that it shows.
+    Attributes:
+        cropped: bool [batch], whether to crop the center first.
+        matrix: float32 [batch, 2, 3], maps a point of the output to a point of the input, in pixels from the center.
     """
 
     cropped: Tensor
     matrix: Tensor
 
-    def __getitem__(self, index: Tensor | slice) -> "Transforms":
-        return Transforms(self.cropped[index], self.matrix[index])
+    def __getitem__(self, index: Tensor | slice) -> "AffineBatch":
+        return AffineBatch(self.cropped[index], self.matrix[index])
 
     @property
-    def only_shift(self) -> bool:
-        """Whether no image is turned, scaled or sheared."""
+    def is_shift(self) -> bool:
+        """Whether all transformations only shift the image."""
         return bool((self.matrix[..., :2] == torch.eye(2, device=self.matrix.device)).all())
 
-    def to(self, device: torch.device) -> "Transforms":
-        return Transforms(self.cropped.to(device), self.matrix.to(device))
+    def to(self, device: torch.device) -> "AffineBatch":
+        return AffineBatch(self.cropped.to(device), self.matrix.to(device))
 
 
-def draw_transforms(count: int, settings: Augmentation, generator: torch.Generator) -> Transforms:
-    """Draw `count` transformations: each quantity uniform within its range, either way.
+def sample_affine(count: int, settings: Augmentation, generator: torch.Generator) -> AffineBatch:
+    """Draw `count` transformations.
 
-    The convention is that of torchvision's `affine`: rotation clockwise and shear in degrees, then scale, then shift;
-    before them `hflip`, with the probability `flip`.
+    Angles, scale and shifts are uniform from -limit to +limit. Crop and flip happen with a probability. The order is
+    that of torchvision's `affine` after `hflip`: flip, shear, rotate clockwise, scale, shift.
     """
 
     def uniform(limit: float) -> Tensor:
@@ -49,11 +51,22 @@ def draw_transforms(count: int, settings: Augmentation, generator: torch.Generat
     matrix = inverse_affine(angle, shear, scale, x, y)
     flipped = torch.rand(count, generator=generator) < settings.flip
     matrix[flipped, 0] *= -1
-    return Transforms(cropped, matrix)
+    return AffineBatch(cropped, matrix)
 
 
 def inverse_affine(angle: Tensor, shear: Tensor, scale: Tensor, x: Tensor, y: Tensor) -> Tensor:
-    """The matrices [n, 2, 3] that undo: shear by tangent `shear`, rotate by `angle` radians, scale, shift in pixels."""
+    """Return the inverse of: shear, rotate, scale, shift.
+
+    Args:
+        angle: radians [batch].
+        shear: tangents [batch].
+        scale: factors [batch].
+        x: pixels to the right [batch].
+        y: pixels down [batch].
+
+    Returns:
+        Matrices [batch, 2, 3].
+    """
     cos, sin = angle.cos() / scale, angle.sin() / scale
     rows = [
         torch.stack([cos - sin * shear, sin + cos * shear], dim=1),
@@ -63,23 +76,30 @@ def inverse_affine(angle: Tensor, shear: Tensor, scale: Tensor, x: Tensor, y: Te
     return torch.cat([linear, -linear @ torch.stack([x, y], dim=1)[..., None]], dim=2)
 
 
-def transform(images: Tensor, transforms: Transforms, interpolation: str, size: tuple[int, int]) -> Tensor:
-    """Transform float images [n, 1, height, width] and sample them at `size`; what comes from outside is 0."""
+def warp(images: Tensor, affine: AffineBatch, interpolation: str, size: tuple[int, int]) -> Tensor:
+    """Transform float images [batch, 1, height, width] and resample them to `size`. Out-of-bounds pixels are 0.
+
+    Args:
+        images: float32 [batch, 1, height, width].
+        affine: one transformation per image.
+        interpolation: "nearest" or "bilinear".
+        size: height and width of the result.
+    """
     height, width = images.shape[-2:]
-    if transforms.cropped.any():
-        images = torch.where(transforms.cropped[:, None, None, None], enlarge_center(images), images)
-    if interpolation == "nearest" and size == (height, width) and transforms.only_shift:
-        return shift_pixels(images, transforms.matrix[..., 2].round().long())
-    pixels = images.new_tensor([width / 2, height / 2])  # in one unit of grid_sample, which goes from -1 to 1
-    matrix = torch.cat([transforms.matrix[..., :2] * pixels, transforms.matrix[..., 2:]], dim=2) / pixels[:, None]
+    if affine.cropped.any():
+        images = torch.where(affine.cropped[:, None, None, None], center_crop_resize(images), images)
+    if interpolation == "nearest" and size == (height, width) and affine.is_shift:
+        return shift_pixels(images, affine.matrix[..., 2].round().long())
+    half_size = images.new_tensor([width / 2, height / 2])  # pixels per unit of grid_sample, which spans -1 to 1
+    matrix = torch.cat([affine.matrix[..., :2] * half_size, affine.matrix[..., 2:]], dim=2) / half_size[:, None]
     grid = F.affine_grid(matrix, [len(images), 1, *size], align_corners=False)
     return F.grid_sample(images, grid, mode=interpolation, align_corners=False)
 
 
 def shift_pixels(images: Tensor, offset: Tensor) -> Tensor:
-    """Float images [n, 1, height, width], each seen `offset` int64 [n, 2] pixels to the right and below.
+    """Shift float images [batch, 1, height, width] left and up by `offset` int64 [batch, 2] pixels (x, y).
 
-    What sampling at the nearest pixel gives, from windows on the images with a margin instead of a grid of points.
+    Views of padded images take 0.06 ms per batch of 128, a sampling grid 0.36 ms.
     """
     height, width = images.shape[-2:]
     margin = int(offset.abs().max())
@@ -88,22 +108,33 @@ def shift_pixels(images: Tensor, offset: Tensor) -> Tensor:
     return windows[torch.arange(len(images), device=images.device), :, y, x]
 
 
-def enlarge_center(images: Tensor) -> Tensor:
-    """CenterCrop(22), then Resize(28), of float images [n, 1, 28, 28]; in proportion for other sizes."""
+def center_crop_resize(images: Tensor) -> Tensor:
+    """Crop the center of float images [batch, 1, height, width] and resize it: CenterCrop(22), Resize(28) at 28."""
     height, width = images.shape[-2:]
-    top, left = (round(side * (1 - CROP) / 2) for side in (height, width))
+    top, left = (round(side * (1 - CENTER_CROP) / 2) for side in (height, width))
     return F.interpolate(images[..., top : height - top, left : width - left], size=(height, width), mode="bilinear")
 
 
-def apply_mnist_image_transformations(
+def preprocess(
     images: Tensor,
     normalize: Normalize,
-    transforms: Transforms | None = None,
+    affine: AffineBatch | None = None,
     interpolation: str = "bilinear",
     size: tuple[int, int] | None = None,
 ) -> Tensor:
-    """uint8 images [n, height, width] to normalised float32 [n, 1, *size], through `transforms` when training."""
+    """Augment and normalize images: the notebook's `apply_mnist_image_transformations`.
+
+    Args:
+        images: uint8 [batch, height, width].
+        normalize: mean and standard deviation of pixels from 0 to 1.
+        affine: the augmentation, or None.
+        interpolation: "nearest" or "bilinear".
+        size: height and width of the augmented images; by default those of the images.
+
+    Returns:
+        float32 [batch, 1, *size].
+    """
     pixels = images.unsqueeze(1).float() / 255
-    if transforms is not None:
-        pixels = transform(pixels, transforms, interpolation, size or (images.shape[1], images.shape[2]))
+    if affine is not None:
+        pixels = warp(pixels, affine, interpolation, size or (images.shape[1], images.shape[2]))
     return (pixels - normalize.mean) / normalize.std

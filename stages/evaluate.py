@@ -1,13 +1,10 @@
-"""Measure the model on the test set, once."""
+"""Evaluate the model on the test set."""
 
 from pathlib import Path
 
-import torch
-import torch.nn.functional as F
-
-from src.data.dataset import load_dataset
-from src.device import prepare_device
-from src.metrics import expected_calibration_error, wilson_interval
+from src.data.dataset import load_split
+from src.device import prepare_compute
+from src.metrics import classification_metrics
 from src.models.inference import predict
 from src.models.model_file import load_model
 from src.params import Params
@@ -16,45 +13,33 @@ from src.runtime.errors import PipelineError
 from src.runtime.files import write_csv, write_json
 
 
-def main(params: Params, model: Path, test: Path, metrics: Path, predictions: Path) -> None:
-    device = prepare_device(params.train)
-    test_set, (net, description) = load_dataset(test), load_model(model)
+def main(params: Params, prepared: Path, model: Path, metrics: Path) -> None:
+    device = prepare_compute(params.train).device
+    test_set = load_split(prepared, "test")
+    net, metadata = load_model(model)
     classes = test_set.classes
-    if classes != description.classes:
+    if (classes, test_set.image_shape) != (metadata.classes, metadata.input_shape):
         raise PipelineError(
-            "the model knows other classes than the test set",
-            found=", ".join(description.classes),
-            expected=", ".join(classes),
-            where=model,
-            run="dvc repro --force --single-item train",
+            f"{model} and the test set do not match\n"
+            f"model:    images of shape {metadata.input_shape}, classes {', '.join(metadata.classes)}\n"
+            f"test set: images of shape {test_set.image_shape}, classes {', '.join(classes)}",
+            "dvc repro --force --single-item train",
         )
-    log_probabilities = predict(net.to(device), test_set, description.normalize, device)
-
-    labels = test_set.labels
-    loss = F.nll_loss(log_probabilities, torch.from_numpy(labels).long()).item()
-    confidence, predicted = (tensor.numpy() for tensor in log_probabilities.exp().max(dim=1))
-    right = predicted == labels
-    low, high = wilson_interval(right.sum(), len(right))
-    calibration_error = expected_calibration_error(confidence, right, params.evaluate.calibration_bins)
-    write_json(
-        metrics,
-        {
-            "accuracy": right.mean(),
-            "accuracy_low": low,
-            "accuracy_high": high,
-            "loss": loss,
-            "errors": int((~right).sum()),
-            "expected_calibration_error": calibration_error,
-            "per_class_accuracy": {name: right[labels == index].mean() for index, name in enumerate(classes)},
-        },
+    log_probabilities = predict(net.to(device), test_set.images, metadata.normalize, device)
+    values = classification_metrics(
+        test_set.labels, log_probabilities.numpy(), classes, params.evaluate.calibration_bins
     )
-    rows = zip(labels, predicted, confidence.tolist(), strict=True)
-    write_csv(
-        predictions,
-        ["index", "actual", "predicted", "confidence"],
-        [[index, classes[a], classes[p], share] for index, (a, p, share) in enumerate(rows)],
-    )
-    print(f"test accuracy {right.mean():.4f} (95 % interval {low:.4f} to {high:.4f})", flush=True)
+    write_json(metrics / "evaluate.json", values)
+    confidence, predicted = log_probabilities.max(dim=1)
+    rows = [
+        [index, classes[label], classes[guess], probability]
+        for index, (label, guess, probability) in enumerate(
+            zip(test_set.labels, predicted.tolist(), confidence.exp().tolist(), strict=True)
+        )
+    ]
+    write_csv(metrics / "predictions.csv", ["index", "actual", "predicted", "confidence"], rows)
+    low, high = values["accuracy_low"], values["accuracy_high"]
+    print(f"test accuracy {values['accuracy']:.4f} (95 % interval {low:.4f} to {high:.4f})", flush=True)
 
 
 if __name__ == "__main__":

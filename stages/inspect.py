@@ -1,63 +1,49 @@
-"""Show samples of the training set, before and after augmentation, and audit all three splits."""
+"""Audit all three splits, and show training images before and after augmentation."""
 
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from src.audit import audit, violations
-from src.data.dataset import load_dataset
-from src.device import make_portable
+from src.audit import audit, check_audit
+from src.data.dataset import SPLITS, load_split
+from src.device import use_portable_kernels
 from src.drawing import plot_sample_training_images
-from src.params import Params
+from src.params import Normalize, Params
 from src.runtime.cli import run_stage
 from src.runtime.errors import PipelineError
 from src.runtime.files import write_csv, write_json
-from src.transforms import draw_transforms, transform
+from src.transforms import preprocess, sample_affine
+
+UNNORMALIZED = Normalize(mean=0, std=1)  # keeps pixels from 0 to 1
 
 
-def main(
-    params: Params,
-    train: Path,
-    validation: Path,
-    test: Path,
-    report: Path,
-    balance: Path,
-    samples: Path,
-    augmented: Path,
-) -> None:
-    make_portable(params.train)
-    splits = {"train": load_dataset(train), "validation": load_dataset(validation), "test": load_dataset(test)}
-    figures = audit(splits)
-    wrong = violations(figures, params.inspect, params.train.normalize, same_test_set=params.prepare.validation == 0)
-    if wrong:
-        measured = " ".join(f"-S train.normalize.{key}={figures['train'][key]:.4f}" for key in ("mean", "std"))
+def main(params: Params, prepared: Path, metrics: Path) -> None:
+    use_portable_kernels(params.train)
+    splits = {split: load_split(prepared, split) for split in SPLITS}
+    report = audit(splits)
+    problems = check_audit(report, params.inspect, params.train.normalize, params.prepare.validation == 0)
+    if problems:
+        measured = " ".join(f"-S train.normalize.{key}={report['train'][key]:.4f}" for key in ("mean", "std"))
         raise PipelineError(
-            "the data are not what they should be",
-            found="\n            ".join(wrong),
-            expected="see the parameters inspect.* and train.normalize",
-            where=f"{train}, {validation}, {test}",
-            run=f"dvc exp run {measured}   # where only these differ",
+            "\n".join([f"the audit of {prepared} failed:", *problems]),
+            f"dvc exp run {measured}   # if only mean or std differ",
         )
-    write_json(report, figures)
-    counts = np.stack([split.counts() for split in splits.values()], axis=1).tolist()
-    write_csv(
-        balance, ["class", *splits], [[name, *row] for name, row in zip(splits["train"].classes, counts, strict=True)]
-    )
+    write_json(metrics / "inspect.json", report)
+    train_set = splits["train"]
+    counts = [split.counts().tolist() for split in splits.values()]
+    write_csv(metrics / "class_balance.csv", ["class", *splits], zip(train_set.classes, *counts, strict=True))
 
-    training, random = splits["train"], np.random.default_rng(params.inspect.seed)
-    chosen = training[random.permutation(len(training))[: params.inspect.samples]]
-    generator = torch.Generator().manual_seed(params.inspect.seed)
-    settings = params.train.augmentation
-    seen = transform(
-        torch.from_numpy(chosen.images).unsqueeze(1) / 255,
-        draw_transforms(len(chosen), settings, generator),
-        settings.interpolation,
-        (training.images.shape[1], training.images.shape[2]),
+    order = np.random.default_rng(params.inspect.seed).permutation(len(train_set))
+    samples = train_set[order[: params.inspect.samples]]
+    augmentation = params.train.augmentation
+    affine = sample_affine(len(samples), augmentation, torch.Generator().manual_seed(params.inspect.seed))
+    augmented = preprocess(torch.from_numpy(samples.images), UNNORMALIZED, affine, augmentation.interpolation)
+    names = [train_set.classes[label] for label in samples.labels]
+    plot_sample_training_images(metrics / "samples.png", samples.images, names, "Training images")
+    plot_sample_training_images(
+        metrics / "augmented.png", augmented[:, 0].numpy(), names, "The same images, as training sees them"
     )
-    names = [training.classes[label] for label in chosen.labels]
-    plot_sample_training_images(samples, chosen.images, names, "Training images")
-    plot_sample_training_images(augmented, seen.squeeze(1).numpy(), names, "The same images, as training sees them")
     print(f"audit passed: {', '.join(f'{len(split):,} {name}' for name, split in splits.items())} images", flush=True)
 
 

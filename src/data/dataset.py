@@ -1,27 +1,34 @@
-"""A labelled set of images in memory, and its file."""
+"""Labelled images in memory, and their file format."""
 
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from src.data.tensor_file import load_tensors, save_tensors, written_by
+from src.data.tensor_file import explain_damage, load_tensors, save_tensors
 
-IMAGE = (28, 28)  # pixels: height and width that the networks read
+IMAGE_SIZE = 28  # height and width in pixels
+SPLITS = ("train", "validation", "test")
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """`images` uint8 [n, height, width], `labels` uint8 or uint16 [n], the position of each one's name in `classes`."""
+    """Labelled images.
+
+    Attributes:
+        images: uint8 [n, height, width], 0 to 255.
+        labels: uint8 or uint16 [n], indices into `classes`.
+        classes: the class names.
+    """
 
     images: np.ndarray
     labels: np.ndarray
     classes: tuple[str, ...]
 
     def __post_init__(self) -> None:
-        """Raises ValueError where images, labels and classes do not fit together."""
+        """Check that images, labels and classes fit together. Raises ValueError."""
         if not all(isinstance(name, str) for name in self.classes) or len(set(self.classes)) < len(self.classes):
-            raise ValueError(f"class names {list(self.classes)}, expected different texts")
+            raise ValueError(f"class names are {list(self.classes)}, expected unique strings")
         if self.images.ndim != 3 or self.images.dtype != np.uint8:
             raise ValueError(
                 f"images are {self.images.dtype} {list(self.images.shape)}, expected uint8 [n, height, width]"
@@ -40,8 +47,13 @@ class Dataset:
     def __getitem__(self, index: np.ndarray | slice) -> "Dataset":
         return Dataset(self.images[index], self.labels[index], self.classes)
 
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """Channels, height and width of an image."""
+        return (1, self.images.shape[1], self.images.shape[2])
+
     def counts(self) -> np.ndarray:
-        """Images of each class: int64 [classes]."""
+        """Return the number of images per class: int64 [classes]."""
         return np.bincount(self.labels, minlength=len(self.classes))
 
 
@@ -51,7 +63,16 @@ def save_dataset(path: Path, dataset: Dataset) -> None:
 
 
 def load_dataset(path: Path) -> Dataset:
-    """Read one split; raises PipelineError when the file is missing, damaged or of another kind."""
-    with written_by("prepare", path, "a prepared data set"):
-        arrays, about = load_tensors(path)
-        return Dataset(arrays["images"], arrays["labels"], tuple(about["classes"]))
+    """Read one split.
+
+    Raises:
+        PipelineError: the file is missing, damaged or not a data set.
+    """
+    with explain_damage("prepare", path, "a prepared data set"):
+        arrays, metadata = load_tensors(path)
+        return Dataset(arrays["images"], arrays["labels"], tuple(metadata["classes"]))
+
+
+def load_split(folder: Path, split: str) -> Dataset:
+    """Read one of `SPLITS` from the folder that the stage `prepare` writes. Raises PipelineError."""
+    return load_dataset(folder / f"{split}.safetensors")

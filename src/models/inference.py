@@ -1,41 +1,40 @@
-"""Evaluation: whole batches at a time, always in float32."""
+"""Inference and evaluation, always in float32."""
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from src.data.dataset import Dataset
 from src.params import Normalize
-from src.transforms import apply_mnist_image_transformations
+from src.transforms import preprocess
 
-EVALUATION_BATCH = 500  # images; fixed, since another size could change the last bits
-
-
-def test(net: nn.Module, dataset: Dataset, normalize: Normalize, device: torch.device) -> tuple[float, float]:
-    """One epoch of evaluation: the mean loss and the accuracy over all images of `dataset`."""
-    log_probabilities = predict(net, dataset, normalize, device)
-    labels = torch.from_numpy(dataset.labels).long()
-    return (
-        F.nll_loss(log_probabilities, labels).item(),
-        get_correct_prediction_count(log_probabilities, labels) / len(labels),
-    )
+EVALUATION_BATCH = 500  # images; fixed, because another size may change the last bits
 
 
 @torch.no_grad()
-def predict(net: nn.Module, dataset: Dataset, normalize: Normalize, device: torch.device) -> Tensor:
-    """Log-probabilities, float32 [n, classes] on the CPU, always computed in float32."""
+def predict(net: nn.Module, images: np.ndarray, normalize: Normalize, device: torch.device) -> Tensor:
+    """Return log-probabilities, float32 [n, classes] on the CPU.
+
+    Args:
+        net: a network on `device`.
+        images: uint8 [n, height, width].
+        normalize: mean and standard deviation of the pixels that the network was trained with.
+        device: where to compute.
+    """
     net.eval()
-    images = torch.tensor(dataset.images, device=device)
-    return torch.cat(
-        [net(apply_mnist_image_transformations(batch, normalize)).cpu() for batch in images.split(EVALUATION_BATCH)]
-    )
+    batches = torch.tensor(images, device=device).split(EVALUATION_BATCH)
+    return torch.cat([F.log_softmax(net(preprocess(batch, normalize)), dim=1).cpu() for batch in batches])
 
 
-def get_correct_prediction_count(log_probabilities: Tensor, labels: Tensor) -> int:
-    """How many rows of [n, classes] have their largest value at the label [n]."""
-    return int((log_probabilities.argmax(dim=1) == labels).sum().item())
+def evaluate(net: nn.Module, dataset: Dataset, normalize: Normalize, device: torch.device) -> tuple[float, float]:
+    """Return the mean loss and the accuracy (0 to 1) on a data set."""
+    log_probabilities = predict(net, dataset.images, normalize, device)
+    labels = torch.from_numpy(dataset.labels).long()
+    loss = F.nll_loss(log_probabilities, labels).item()
+    return loss, get_correct_prediction_count(log_probabilities, labels) / len(labels)
 
 
-def to_device(dataset: Dataset, device: torch.device) -> tuple[Tensor, Tensor]:
-    """uint8 images [n, height, width] and int64 labels [n]."""
-    return torch.tensor(dataset.images, device=device), torch.tensor(dataset.labels, device=device).long()
+def get_correct_prediction_count(outputs: Tensor, labels: Tensor) -> int:
+    """Count the rows of float [batch, classes] whose argmax equals the label, int64 [batch]."""
+    return int((outputs.argmax(dim=1) == labels).sum().item())

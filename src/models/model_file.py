@@ -1,4 +1,4 @@
-"""The model file: the weights, and what is needed to use them."""
+"""The model file: weights and metadata."""
 
 import json
 from collections.abc import Mapping
@@ -8,43 +8,55 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from src.data.tensor_file import load_tensors, save_tensors, written_by
-from src.models.net import NETWORKS
-from src.params import Network, Normalize, Section
+from src.data.tensor_file import explain_damage, load_tensors, save_tensors
+from src.params import Normalize, StrictModel
+from src.registry import MODELS, create_model
 
 
-class Description(Section):
-    """What is needed to use the weights, and what they were computed with."""
+class ModelMetadata(StrictModel):
+    """What is needed to use the weights, and what they were computed with.
 
-    network: Network
+    Attributes:
+        network: name in `MODELS`.
+        classes: class names, in the order of the network's outputs.
+        input_shape: channels, height and width of an image.
+        normalize: mean and standard deviation of the pixels.
+        fingerprint: device, precision, threads and torch version of the training.
+    """
+
+    network: str
     classes: tuple[str, ...]
+    input_shape: tuple[int, int, int]
     normalize: Normalize
     fingerprint: dict[str, str | int]
 
 
-def save_model(path: Path, net: nn.Module, description: Description) -> None:
-    """Write the weights and `description`."""
-    save_tensors(path, to_arrays(net.state_dict()), description.model_dump(mode="json"))
+def save_model(path: Path, net: nn.Module, metadata: ModelMetadata) -> None:
+    """Write weights and metadata."""
+    save_tensors(path, to_arrays(net.state_dict()), metadata.model_dump(mode="json"))
 
 
 def to_arrays(tensors: Mapping[str, Tensor]) -> dict[str, np.ndarray]:
-    """Of any device and layout in memory, as `save_tensors` takes them."""
+    """Copy tensors of any device and memory layout to contiguous arrays."""
     return {name: tensor.detach().cpu().contiguous().numpy() for name, tensor in tensors.items()}
 
 
-def load_model(path: Path) -> tuple[nn.Module, Description]:
-    """The network with its weights, and what `save_model` was told.
+def load_model(path: Path) -> tuple[nn.Module, ModelMetadata]:
+    """Return the network with its weights, and its metadata.
 
-    Raises PipelineError unless the file is whole, of this pipeline, and holds exactly the tensors of that network, by
-    name, shape and dtype, all finite.
+    Raises:
+        PipelineError: the file is missing or damaged, its network does not accept its input shape, or a tensor is
+            missing, unexpected, not finite or of another shape or dtype.
     """
-    with written_by("train", path, "a model of this pipeline"):
-        arrays, about = load_tensors(path)
-        description = Description.model_validate_json(json.dumps(about))
-        net = NETWORKS[description.network](len(description.classes))
+    with explain_damage("train", path, "a model of this pipeline"):
+        arrays, values = load_tensors(path)
+        metadata = ModelMetadata.model_validate_json(json.dumps(values))
+        if metadata.network not in MODELS or not MODELS[metadata.network].accepts(metadata.input_shape):
+            raise ValueError(f"network {metadata.network} does not read images of shape {metadata.input_shape}")
+        net = create_model(metadata.network, len(metadata.classes))
         weights = {name: torch.from_numpy(array) for name, array in arrays.items()}
         net.load_state_dict(weights)
         for name, tensor in net.state_dict().items():
             if weights[name].dtype != tensor.dtype or not tensor.isfinite().all():
-                raise ValueError(f"{name} of {weights[name].dtype}, expected {tensor.dtype}, nothing NaN or infinite")
-        return net, description
+                raise ValueError(f"{name} has dtype {weights[name].dtype} or is not finite, expected {tensor.dtype}")
+        return net, metadata

@@ -1,12 +1,11 @@
-"""The one kind of error that a person is meant to read."""
-
-from textwrap import indent
+"""The exception for problems that the user can solve."""
 
 
 class PipelineError(Exception):
-    """A problem its reader can solve: what was found, what was expected, where, and the command to run next."""
+    """A problem that the user can solve: `error:` says what is wrong, `hint:` what to run.
 
-    def __init__(self, problem: str, *, found: object, expected: object, where: object, run: str) -> None:
-        rows = {"found:": found, "expected:": expected, "where:": where, "run:": run}
-        lines = [f"  {key:<10}{indent(str(value), ' ' * 12).strip()}" for key, value in rows.items()]
-        super().__init__("\n".join([f"error: {problem}", *lines]))
+    The message names what was found, what was expected and where. Continuation lines are indented.
+    """
+
+    def __init__(self, message: str, hint: str) -> None:
+        super().__init__(f"error: {message}".replace("\n", "\n       ") + f"\nhint: {hint}")

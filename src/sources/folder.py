@@ -1,42 +1,39 @@
-"""Images in folders named after their classes."""
+"""Read images from folders that are named after their classes."""
 
+import itertools
 from pathlib import Path
 
 import numpy as np
 
-from src.data.dataset import IMAGE, Dataset
+from src.data.dataset import IMAGE_SIZE, Dataset
 from src.runtime.errors import PipelineError
-from src.sources.image_file import read_image, to_image
+from src.sources.image_file import letterbox, read_image
 
 
 def read_folder(folder: Path) -> Dataset:
-    """The PNG and JPEG images `folder`/class/*, fitted into 28 x 28 pixels on black, in the order of their names.
+    """Read the PNG and JPEG images `folder`/class/* in the order of their names, as grayscale of 28 x 28 pixels.
 
-    Raises PipelineError that names the folder or file: no classes, a class without images, a file that is no image.
+    Hidden files are ignored.
+
+    Raises:
+        PipelineError: fewer than two classes, a class without images, or a file that is not an image.
     """
     classes = sorted(path.name for path in folder.glob("[!.]*") if path.is_dir())
-    files = [path for name in classes for path in sorted((folder / name).glob("[!.]*"))]
     if len(classes) < 2:
-        raise _error(folder, f"{len(classes)} folders", "a folder for each class, two at least, with its images")
-    for name in set(classes) - {path.parent.name for path in files}:
-        raise _error(folder / name, "no image of it", "images of each class")
-    images = np.zeros((len(files), *IMAGE), np.uint8)  # the one copy of the data in memory
-    for image, path in zip(images, files, strict=True):
-        image[:] = _read(path)
-    positions = {name: position for position, name in enumerate(classes)}
-    kind = np.uint8 if len(classes) <= 256 else np.uint16
-    labels = np.array([positions[path.parent.name] for path in files], kind)
+        raise PipelineError(
+            f"{folder} has {len(classes)} folders, expected one per class, at least two", f"ls '{folder}'"
+        )
+    files = [sorted((folder / name).glob("[!.]*")) for name in classes]
+    counts = [len(paths) for paths in files]
+    if 0 in counts:
+        empty = folder / classes[counts.index(0)]
+        raise PipelineError(f"{empty} has no files, expected the images of that class", f"ls -a '{empty}'")
+    images = np.zeros((sum(counts), IMAGE_SIZE, IMAGE_SIZE), np.uint8)  # filled in place: only one copy in memory
+    for image, path in zip(images, itertools.chain(*files), strict=True):
+        try:
+            image[:] = letterbox(read_image(path))
+        except (ValueError, OSError) as error:
+            message = f"{path} is not a readable PNG or JPEG image: {error}"
+            raise PipelineError(message, f"file '{path}'   # replace or remove it, then: dvc repro") from None
+    labels = np.repeat(np.arange(len(classes), dtype=np.uint8 if len(classes) <= 256 else np.uint16), counts)
     return Dataset(images, labels, tuple(classes))
-
-
-def _read(path: Path) -> np.ndarray:
-    try:
-        return to_image(read_image(path))
-    except (ValueError, OSError) as error:
-        raise _error(path, error, "an image") from None
-
-
-def _error(path: Path, found: object, expected: str) -> PipelineError:
-    return PipelineError(
-        "the folder of images cannot be used", found=found, expected=expected, where=path, run=f"ls '{path.parent}'"
-    )

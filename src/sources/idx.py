@@ -1,36 +1,26 @@
-"""The IDX format of the MNIST files: two zero bytes, type of the items, number of axes, their lengths, the items.
+"""The IDX format of the MNIST files: two zero bytes, item type, number of axes, their lengths, the items.
 
 Source: Yann LeCun's description of the MNIST database.
 """
 
-import math
-import struct
-
 import numpy as np
 
-UNSIGNED_BYTE = 0x08
+UINT8 = 0x08
 
 
-def read_idx(content: bytes, axes: int) -> np.ndarray:
-    """Decode unsigned bytes with `axes` axes as a read-only uint8 array.
+def read_idx(content: bytes) -> np.ndarray:
+    """Decode an IDX file of unsigned bytes as a read-only uint8 array.
 
-    Raises ValueError that says what is wrong. Nothing is allocated on the word of the header: the lengths it claims
-    must multiply to exactly the bytes that follow.
+    Raises:
+        ValueError: the content is not such a file.
     """
-    start = 4 + 4 * axes
-    if len(content) < start:
-        raise ValueError(f"{len(content):,} bytes, fewer than the {start} of the header")
-    magic, expected = content[:4].hex(), bytes([0, 0, UNSIGNED_BYTE, axes]).hex()
-    if magic != expected:
-        raise ValueError(f"magic number {magic}, expected {expected}")
-    shape = struct.unpack(f">{axes}I", content[4:start])
-    if math.prod(shape) != len(content) - start:
-        claim = " x ".join(f"{length:,}" for length in shape)
-        raise ValueError(f"the header claims {claim} bytes, but {len(content) - start:,} follow")
-    return np.frombuffer(content, np.uint8, offset=start).reshape(shape)
+    if len(content) < 4 or content[:3] != bytes([0, 0, UINT8]):
+        raise ValueError(f"not an IDX file of unsigned bytes: it starts with {content[:4].hex()}")
+    axes = content[3]
+    shape = np.frombuffer(content, ">u4", axes, offset=4).tolist()
+    return np.frombuffer(content, np.uint8, offset=4 + 4 * axes).reshape(shape)
 
 
 def write_idx(items: np.ndarray) -> bytes:
-    """Encode a uint8 array of any number of axes; the inverse of `read_idx`."""
-    header = bytes([0, 0, UNSIGNED_BYTE, items.ndim]) + struct.pack(f">{items.ndim}I", *items.shape)
-    return header + items.astype(np.uint8, copy=False).tobytes()
+    """Encode a uint8 array as IDX, the inverse of `read_idx`."""
+    return bytes([0, 0, UINT8, items.ndim]) + np.array(items.shape, ">u4").tobytes() + items.astype(np.uint8).tobytes()

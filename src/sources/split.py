@@ -1,39 +1,42 @@
-"""The validation set: seeded, stratified, and taken from the training images alone."""
+"""Hold out images of every class."""
 
 import numpy as np
 
+from src.data.dataset import Dataset
 from src.runtime.errors import PipelineError
 
 
-def stratified_split(
-    labels: np.ndarray, held_out: int, seed: int, parameter: str = "prepare.validation"
-) -> tuple[np.ndarray, np.ndarray]:
-    """Indices (kept, held out), int64, ascending, where each class is held out in proportion to its size.
+def stratified_split(dataset: Dataset, count: int, seed: int, parameter: str) -> tuple[Dataset, Dataset]:
+    """Split off `count` random images, each class in proportion to its size, and keep the order.
 
-    Shares are rounded by largest remainder, so that exactly `held_out` indices are chosen and no class is off by more
-    than one. Raises PipelineError, with the name of `parameter`, when a class would be left without an image on either
-    side.
+    The count of each class is rounded by the largest remainder method, so that exactly `count` images are selected.
+
+    Args:
+        dataset: the images to split.
+        count: the number of images to hold out; 0 for none.
+        seed: which images to select.
+        parameter: the name of the parameter that sets `count`, for the error message.
+
+    Returns:
+        The other images and the held-out images.
+
+    Raises:
+        PipelineError: a class would be missing in one of the two.
     """
-    classes, counts = np.unique(labels, return_counts=True)
-    shares = counts * held_out / len(labels)
-    take = np.floor(shares).astype(int)
-    largest = np.argsort(take - shares, kind="stable")  # ties go to the lower class
-    take[largest[: held_out - take.sum()]] += 1
-    if held_out and ((take >= counts) | (take == 0)).any():
-        fitting = 0.2 if parameter == "prepare.test" else len(labels) // 10
+    sizes = dataset.counts()
+    exact = sizes * count / len(dataset)
+    selected = np.floor(exact).astype(int)
+    by_remainder = np.argsort(selected - exact, kind="stable")  # ties go to the lower class
+    selected[by_remainder[: count - selected.sum()]] += 1
+    if count and ((selected >= sizes) | (selected == 0)).any():
+        value = 0.2 if parameter == "prepare.test" else len(dataset) // 10
         raise PipelineError(
-            "the images held out do not fit the data",
-            found=f"{held_out:,} of {len(labels):,} images leave a class without one on either side",
-            expected="an image of each class on either side",
-            where=f"params.yaml: {parameter}",
-            run=f"dvc exp run -S {parameter}={fitting}   # or with more images of each class",
+            f"{parameter} holds out {count:,} of {len(dataset):,} images, which would leave a class without images in "
+            "one of the splits",
+            f"dvc exp run -S {parameter}={value}   # or add images of every class",
         )
-
     random = np.random.default_rng(seed)
-    chosen = [
-        random.choice(np.flatnonzero(labels == name), size, replace=False)
-        for name, size in zip(classes, take, strict=True)
-    ]
-    mask = np.zeros(len(labels), bool)
-    mask[np.concatenate(chosen)] = True
-    return np.flatnonzero(~mask), np.flatnonzero(mask)
+    held_out = np.zeros(len(dataset), bool)
+    for label, number in enumerate(selected):
+        held_out[random.choice(np.flatnonzero(dataset.labels == label), number, replace=False)] = True
+    return dataset[~held_out], dataset[held_out]

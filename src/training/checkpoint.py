@@ -1,13 +1,14 @@
-"""Checkpoints: training that was interrupted goes on from the newest whole one, to the bytes it would have had."""
+"""Checkpoints: an interrupted training resumes from the latest intact one."""
 
 import hashlib
 import json
 import shutil
 import sys
-from collections.abc import Iterable
+import tempfile
+import time
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -15,91 +16,125 @@ from torch import Tensor
 from src.data.tensor_file import load_tensors, save_tensors
 from src.models.model_file import to_arrays
 from src.params import Params
-from src.training.loop import State
+from src.training.distributed import all_reduce_sum, broadcast_bytes, is_main_process
+from src.training.state import EpochMetrics, TrainState
 
-KEPT = 2  # the newest, and the one before in case that one is damaged
+KEEP_LAST = 2  # the latest, and the one before in case the latest is damaged
 
 
-def result_key(params: Params, data: Iterable[Path], facts: dict[str, str | int]) -> str:
-    """A name for all that determines the result: parameters, data, the code now imported, the machine's fingerprint."""
+def run_hash(params: Params, data: Iterable[Path]) -> str:
+    """Return a hash of parameters, data and imported code, which together with the fingerprint determine the result."""
     files = {name: getattr(module, "__file__", None) for name, module in sys.modules.items()}
-    ours = {name: file for name, file in files.items() if name.split(".")[0] in ("__main__", "src", "stages") and file}
+    code = {name: file for name, file in files.items() if file and name.split(".")[0] in ("__main__", "src", "stages")}
     parts = {
         "model": params.model.model_dump(),
         "train": params.train.model_dump(exclude={"checkpoint_seconds"}),
         "data": [_digest(path) for path in data],
-        "code": {name: _digest(Path(file)) for name, file in ours.items()},
-        "fingerprint": facts,
+        "code": {name: _digest(Path(file)) for name, file in code.items()},
     }
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def checkpoint_path(folder: Path, state: State) -> Path:
-    return folder / f"{state.step:09}.checkpoint"
+class Checkpoints:
+    """The checkpoints of one training, in a folder of their own. The main process writes them.
 
-
-def save_checkpoint(folder: Path, state: State, history: list[dict[str, Any]]) -> None:
-    """Write `state` and the epochs so far, and keep the checkpoint before; an OSError leaves those that there were."""
-    numbers = {"step": state.step, "loss_sum": state.loss_sum, "correct": state.correct, "seen": state.seen}
-    about = {"state": numbers, "history": history}
-    save_tensors(checkpoint_path(folder, state), to_arrays(_tensors(state)), about)
-    for path in _newest_first(folder)[KEPT:]:
-        path.unlink()
-
-
-def load_checkpoint(folder: Path, state: State) -> list[dict[str, Any]]:
-    """Bring `state`, in place, to the newest checkpoint that is whole; return its epochs, [] where there is none.
-
-    A damaged one is reported on stderr and removed.
+    Args:
+        root: the folder for the checkpoints of all trainings.
+        run_hash: what the function `run_hash` returns.
+        fingerprint: of the computation. With another hash or fingerprint, a training starts from the beginning.
+        every_seconds: how often `is_due` returns true.
     """
-    for path in _newest_first(folder):
-        try:
-            arrays, saved = load_tensors(path)
-        except ValueError as error:
-            print(f"warning: {path} is damaged ({error}): the one before serves", file=sys.stderr, flush=True)
-            path.unlink()  # it would count as the newest, and those to come be removed
-            continue
-        _fill(state, {name: torch.from_numpy(array) for name, array in arrays.items()})
-        for name, number in saved["state"].items():
-            setattr(state, name, number)
-        history: list[dict[str, Any]] = saved["history"]
+
+    def __init__(self, root: Path, run_hash: str, fingerprint: Mapping[str, str | int], every_seconds: float) -> None:
+        suffix = "-".join(str(value) for value in fingerprint.values())
+        self.folder = root / f"{run_hash}-{suffix.replace(' ', '-')}"
+        self.every_seconds = every_seconds
+        self.saved_at = time.monotonic()
+
+    def is_due(self) -> bool:
+        """Return whether the last checkpoint is older than `every_seconds`."""
+        return time.monotonic() - self.saved_at > self.every_seconds
+
+    def save(self, state: TrainState, history: list[EpochMetrics]) -> None:
+        """Write the state and the history, and keep the previous checkpoint. All processes have to call it.
+
+        Raises:
+            OSError: the disk is full.
+        """
+        self.saved_at = time.monotonic()
+        sums = all_reduce_sum(state.sums)
+        if is_main_process():
+            metadata = {"step": state.step, "seconds": state.seconds, "history": history}
+            save_tensors(
+                self.folder / f"{state.step:09}.checkpoint", to_arrays({**_tensors(state), "sums": sums}), metadata
+            )
+            for path in self._latest_first()[KEEP_LAST:]:
+                path.unlink()
+
+    def restore(self, state: TrainState) -> list[EpochMetrics]:
+        """Set `state` to the latest intact checkpoint of the main process, and return its history, or [].
+
+        Report a damaged checkpoint on stderr and delete it.
+        """
+        content = b""
+        for path in self._latest_first() if is_main_process() else ():
+            try:
+                load_tensors(path)
+            except ValueError as error:
+                print(f"warning: {path} is damaged ({error}); trying the one before", file=sys.stderr, flush=True)
+                path.unlink()  # it would count as the latest
+            else:
+                content = path.read_bytes()
+                break
+        content = broadcast_bytes(content, state.compute.device)
+        if not content:
+            return []
+        with tempfile.NamedTemporaryFile() as copy:  # workers on other hosts have no file
+            copy.write(content)
+            copy.flush()
+            arrays, metadata = load_tensors(Path(copy.name))
+        _restore_tensors(state, {name: torch.from_numpy(array) for name, array in arrays.items()})
+        state.seconds = metadata["seconds"]
+        state.move_to(metadata["step"])
+        if is_main_process():
+            print(f"resuming after step {state.step:,} of {state.steps.total:,} from {self.folder}", flush=True)
+        history: list[EpochMetrics] = metadata["history"]
         return history
-    return []
+
+    def remove(self) -> None:
+        """Delete the checkpoints of this training, and keep those of other trainings."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+        with suppress(OSError):  # not empty
+            self.folder.parent.rmdir()
+
+    def _latest_first(self) -> list[Path]:
+        return sorted(self.folder.glob("*.checkpoint"), reverse=True)
 
 
-def remove_checkpoints(folder: Path) -> None:
-    """Remove those of a run that is finished; those of other, interrupted runs beside it stay."""
-    shutil.rmtree(folder, ignore_errors=True)
-    with suppress(OSError):  # not empty
-        folder.parent.rmdir()
-
-
-def _tensors(state: State) -> dict[str, Tensor]:
-    """Weights, running statistics and what the optimisers remember, by names that `_fill` reads."""
+def _tensors(state: TrainState) -> dict[str, Tensor]:
+    """Return weights, running statistics and optimizer states, by path."""
     tensors = {f"net/{name}": tensor for name, tensor in state.net.state_dict().items()}
     for number, optimizer in enumerate(state.optimizers):
-        for index, remembered in optimizer.state_dict()["state"].items():
-            tensors |= {f"{number}/{index}/{name}": value for name, value in remembered.items() if value is not None}
+        for index, values in optimizer.state_dict()["state"].items():
+            tensors |= {f"{number}/{index}/{name}": value for name, value in values.items() if value is not None}
     return tensors
 
 
 @torch.no_grad()
-def _fill(state: State, tensors: dict[str, Tensor]) -> None:
-    """Copy into the layout in memory that is there, since another could change the order of sums."""
+def _restore_tensors(state: TrainState, tensors: dict[str, Tensor]) -> None:
+    """Copy values into the tensors of a new state, to keep their memory layout: another one may change rounding."""
+    sums = tensors.pop("sums")
+    state.sums.copy_(sums if is_main_process() else torch.zeros_like(sums))  # they are sums over all processes
     own = state.net.state_dict()
     weights = [[weight for group in part.param_groups for weight in group["params"]] for part in state.optimizers]
     for path, tensor in tensors.items():
-        where, name, *key = path.split("/")
-        if where == "net":
+        owner, name, *key = path.split("/")
+        if owner == "net":
             own[name].copy_(tensor)
         else:
-            weight = weights[int(where)][int(name)]
-            own_layout = torch.empty_like(weight if tensor.shape == weight.shape else tensor)
-            state.optimizers[int(where)].state[weight][key[0]] = own_layout.copy_(tensor)
-
-
-def _newest_first(folder: Path) -> list[Path]:
-    return sorted(folder.glob("*.checkpoint"), reverse=True)
+            weight = weights[int(owner)][int(name)]
+            value = torch.empty_like(weight if tensor.shape == weight.shape else tensor)
+            state.optimizers[int(owner)].state[weight][key[0]] = value.copy_(tensor)
 
 
 def _digest(path: Path) -> str:

@@ -1,169 +1,126 @@
-"""Several processes train as one, through torch.distributed: each takes its share of every batch.
+"""Training with several processes: torchrun starts them, DistributedDataParallel averages their gradients.
 
-What they add up (gradients, sums for the record, statistics of a batch) is what one process would have had. Without
-torchrun, all of this does nothing.
+Batch statistics and the choice of the hardest images are per process. Without torchrun these functions do nothing.
 """
 
 import os
 import sys
-from typing import Any
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 
+from src.device import Compute
 from src.params import Train
 from src.runtime.errors import PipelineError
 
-RESTARTS = 3  # times that torchrun starts all processes anew after one died; they go on from the checkpoint
+MAX_RESTARTS = 3  # after a process dies, torchrun starts all of them again; they resume from the checkpoint
 
 
-def launch(settings: Train) -> None:
-    """With `train.processes` above 1, become torchrun, which starts this stage that many times.
+def launch_workers(settings: Train) -> None:
+    """Replace this process by torchrun if `train.processes` is above 1. It runs the same command in each process.
 
-    Raises PipelineError where torchrun was called by hand with another number of processes.
+    Raises:
+        PipelineError: torchrun was started by hand with another number of processes.
     """
     started = int(os.environ.get("WORLD_SIZE", 0))
     if started and started != settings.processes:
         raise PipelineError(
-            "torchrun started another number of processes",
-            found=f"{started} in all",
-            expected=f"{settings.processes}",
-            where="params.yaml: train.processes",
-            run=f"dvc exp run -S train.processes={started}",
+            f"torchrun started {started} processes, but train.processes is {settings.processes}",
+            f"dvc exp run -S train.processes={started}",
         )
     if not started and settings.processes > 1:
         torchrun = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={settings.processes}"]
         sys.stdout.flush()
-        os.execv(sys.executable, [sys.executable, *torchrun, f"--max-restarts={RESTARTS}", *sys.orig_argv[1:]])
+        command = [sys.executable, *torchrun, f"--max-restarts={MAX_RESTARTS}", *sys.orig_argv[1:]]
+        os.execve(sys.executable, command, {**os.environ, "OMP_NUM_THREADS": str(settings.threads)})
 
 
-def join(device: torch.device) -> None:
-    """Meet the other processes, each time that torchrun starts them anew under other names than before."""
+def join_process_group(compute: Compute, run_hash: str) -> None:
+    """Connect to the other processes of torchrun. Each restart gets its own store prefix.
+
+    Args:
+        compute: the backend is nccl on cuda and gloo on cpu.
+        run_hash: has to be the same in all processes.
+
+    Raises:
+        PipelineError: another host has other parameters, data or code.
+    """
     if int(os.environ.get("WORLD_SIZE", 1)) > 1:
-        attempt = f"attempt {os.environ.get('TORCHELASTIC_RESTART_COUNT')}"
-        store, number, count = next(iter(dist.rendezvous("env://")))  # type: ignore[attr-defined]  # of its __init__
-        store = dist.PrefixStore(attempt, store)  # type: ignore[attr-defined]
-        backend = "nccl" if device.type == "cuda" else "gloo"
-        dist.init_process_group(backend, store=store, rank=number, world_size=count)
+        store, own_rank, processes = next(iter(dist.rendezvous("env://")))  # type: ignore[attr-defined]
+        store = dist.PrefixStore(f"restart {os.environ.get('TORCHELASTIC_RESTART_COUNT')}", store)  # type: ignore[attr-defined]
+        backend = "nccl" if compute.device.type == "cuda" else "gloo"
+        dist.init_process_group(backend, store=store, rank=own_rank, world_size=processes)
+        differs = broadcast_bytes(run_hash.encode(), compute.device) != run_hash.encode()
+        if any_rank(differs, compute.device):
+            raise PipelineError(
+                f"hosts disagree on parameters, data or code (process {rank()} of {processes})",
+                "git log -1; git status; dvc repro prepare   # on each host",
+            )
 
 
-def check_same(key: str, device: torch.device) -> None:
-    """Raises PipelineError where `key`, which names parameters, data and code, is not that of the first process."""
-    if share(key.encode(), device) != key.encode():
+def wrap_ddp(net: nn.Module) -> nn.Module:
+    """Wrap `net` in DistributedDataParallel, which averages its gradients over all processes."""
+    return DistributedDataParallel(net) if world_size() > 1 else net
+
+
+def exit_workers() -> None:
+    """End all processes but the main one."""
+    if not is_main_process():
+        sys.exit()
+
+
+@contextmanager
+def report_lost_process() -> Iterator[None]:
+    """Turn torch's errors about lost connections into a PipelineError."""
+    try:
+        yield
+    except RuntimeError as error:
+        if world_size() == 1 or not (isinstance(error, dist.DistError) or "gloo" in str(error).lower()):
+            raise
         raise PipelineError(
-            "this host is to train something else than the first",
-            found="other parameters, data or code",
-            expected="the same commit, params.yaml and prepared data on all hosts",
-            where=f"process {rank()}",
-            run="git status; git log -1; dvc repro prepare   # on each host",
-        )
+            f"process {rank()} of {world_size()} lost the connection to another process: {str(error).splitlines()[0]}",
+            "dvc repro   # resumes from the checkpoint; torchrun tries that first",
+        ) from None
 
 
 def rank() -> int:
-    """The number of this process, from 0; that one alone measures, prints and writes."""
+    """Return the number of this process, from 0."""
     return dist.get_rank() if dist.is_initialized() else 0
 
 
-def world() -> int:
+def world_size() -> int:
+    """Return the number of processes."""
     return dist.get_world_size() if dist.is_initialized() else 1
 
 
-def add_up(tensor: Tensor) -> Tensor:
-    """The sum over all processes, in place; raises PipelineError where one of them is gone."""
-    if world() > 1:
-        try:
-            dist.all_reduce(tensor)
-        except RuntimeError as error:
-            raise PipelineError(
-                "the processes of this training cannot exchange",
-                found=error,
-                expected=f"{world()} processes, none of them gone",
-                where=f"process {rank()}",
-                run="dvc repro   # goes on from the checkpoint; torchrun tries it by itself first",
-            ) from None
-    return tensor
+def is_main_process() -> bool:
+    """Return whether this process has rank 0. It validates, prints and writes files."""
+    return rank() == 0
 
 
-def any_of(flag: bool, device: torch.device) -> bool:
-    """Whether it is true in some process, so that all do the same."""
-    return flag if world() == 1 else bool(add_up(torch.tensor(float(flag), device=device)) > 0)
+def all_reduce_sum(tensor: Tensor) -> Tensor:
+    """Return the sum of `tensor` over all processes."""
+    total = tensor.clone()
+    if world_size() > 1:
+        dist.all_reduce(total)
+    return total
 
 
-def add_up_gradients(net: nn.Module, sums: list[float]) -> list[float]:
-    """Sum the gradients over all processes, in place, and return the sums of `sums`: one message a step."""
-    if world() == 1:
-        return sums
-    gradients = [weight.grad for weight in net.parameters() if weight.grad is not None]
-    last = torch.tensor(sums, device=gradients[0].device)
-    message = add_up(torch.cat([*(gradient.flatten() for gradient in gradients), last]))
-    *parts, last = message.split([*(gradient.numel() for gradient in gradients), len(sums)])
-    for gradient, part in zip(gradients, parts, strict=True):
-        gradient.copy_(part.view_as(gradient))
-    result: list[float] = last.tolist()
-    return result
+def any_rank(flag: bool, device: torch.device) -> bool:
+    """Return whether `flag` is true in any process."""
+    return flag if world_size() == 1 else bool(all_reduce_sum(torch.tensor(float(flag), device=device)) > 0)
 
 
-def everyones(values: Tensor) -> Tensor:
-    """The values float [n] of all processes, whose numbers differ by one at most."""
-    count = int(add_up(torch.tensor(len(values), device=values.device)))
-    padded = values.new_full((-(-count // world()),), -torch.inf)
-    padded[: len(values)] = values
-    parts = [torch.empty_like(padded) for _ in range(world())]
-    dist.all_gather(parts, padded)
-    together = torch.cat(parts)
-    return together[together != -torch.inf]
-
-
-def share(content: bytes, device: torch.device) -> bytes:
-    """What process 0 has, in every process."""
-    size = add_up(torch.tensor(len(content) if rank() == 0 else 0, device=device))
-    message = torch.zeros(int(size), dtype=torch.uint8, device=device)
-    if rank() == 0 and content:
-        message.copy_(torch.frombuffer(bytearray(content), dtype=torch.uint8))
-    if len(message):
-        dist.broadcast(message, 0)
-    return message.cpu().numpy().tobytes()
-
-
-class _AddUp(torch.autograd.Function):
-    """The sum over all processes, whose gradient is the sum of theirs."""
-
-    @staticmethod
-    def forward(_: Any, tensor: Tensor) -> Tensor:  # type: ignore[override]
-        return add_up(tensor.clone())
-
-    @staticmethod
-    def backward(_: Any, gradient: Tensor) -> Tensor:  # type: ignore[override]
-        return add_up(gradient.clone())
-
-
-class SharedBatchNorm(nn.modules.batchnorm._BatchNorm):
-    """Batch normalisation by the whole batch; torch's own SyncBatchNorm is for GPUs alone."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        if not self.training:
-            return super().forward(x)
-        axes, x = [0, *range(2, x.ndim)], x.float()
-        count = x.new_tensor([x.numel() / x.shape[1]])
-        sums = _AddUp.apply(torch.cat([x.sum(axes), (x * x).sum(axes), count]))
-        mean, square = (sums[:-1] / sums[-1]).chunk(2)
-        variance = (square - mean * mean).clamp(min=0)
-        norm: Any = self  # torch types what it remembers as optional
-        with torch.no_grad():
-            norm.running_mean.lerp_(mean, norm.momentum)
-            norm.running_var.lerp_(variance * sums[-1] / (sums[-1] - 1), norm.momentum)
-        shape = [1, -1, *[1] * (x.ndim - 2)]
-        factor = (variance + self.eps).rsqrt() * self.weight
-        normalised: Tensor = (x - mean.view(shape)) * factor.view(shape) + self.bias.view(shape)
-        return normalised
-
-    def _check_input_dim(self, _: Tensor) -> None:
-        pass
-
-
-def share_batch_norms(net: nn.Module) -> None:
-    """Let all batch normalisations of `net` see the whole batch, where there are several processes."""
-    for layer in net.modules() if world() > 1 else ():
-        if isinstance(layer, nn.BatchNorm1d | nn.BatchNorm2d):
-            layer.__class__ = SharedBatchNorm  # type: ignore[assignment]  # the same state, another forward pass
+def broadcast_bytes(content: bytes, device: torch.device) -> bytes:
+    """Return the bytes of process 0 in every process. torch's broadcast of objects would unpickle them."""
+    if world_size() == 1:
+        return content
+    size = torch.tensor(len(content), device=device)
+    dist.broadcast(size, 0)
+    buffer = torch.frombuffer(bytearray(content.ljust(int(size))[: int(size)] or b" "), dtype=torch.uint8).to(device)
+    dist.broadcast(buffer, 0)
+    return buffer.cpu().numpy().tobytes()[: int(size)]

@@ -1,161 +1,200 @@
-"""Training: tensors in memory, whole batches at a time, every random number from (seed, epoch)."""
+"""The training loop. Images stay in memory, and all random numbers depend only on (seed, epoch)."""
 
 import math
-from collections.abc import Iterator
-from dataclasses import dataclass
+import time
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.optim import Optimizer
 
 from src.data.dataset import Dataset
-from src.models.inference import get_correct_prediction_count, to_device
-from src.models.net import add_batch_norm
+from src.models.batch_norm import fold_batch_norm
+from src.models.inference import evaluate
 from src.params import Train
-from src.training.distributed import add_up, add_up_gradients, everyones, rank, share_batch_norms, world
-from src.training.optimizers import build_optimizers, count_steps, rate_factor, set_rate
-from src.transforms import apply_mnist_image_transformations, draw_transforms
+from src.runtime.errors import PipelineError
+from src.runtime.signals import defer_signals
+from src.training.checkpoint import Checkpoints
+from src.training.distributed import all_reduce_sum, any_rank, is_main_process, rank, report_lost_process, world_size
+from src.training.progress import ProgressBar, report_epoch
+from src.training.schedules import learning_rate_factor
+from src.training.state import EpochMetrics, TrainState
+from src.transforms import preprocess, sample_affine
 
-LOW_RESOLUTION = 5 / 7  # of each side: 20 of 28 pixels, a third of the multiplications
-ALL_BEFORE, ALL_AFTER = 0.3, 0.97  # fractions of training, between which `train.hardest` counts: no loss means much
-#                                    at the start, and the norms of the end are to be those of all images
-
-
-@dataclass
-class State:
-    """Where training stands after `step` steps: all that the next one depends on, beside data and settings."""
-
-    net: nn.Module
-    optimizers: list[Optimizer]
-    step: int = 0
-    loss_sum: float = 0.0  # over the images seen in the epoch under way, as are the next two
-    correct: int = 0
-    seen: int = 0
+LOW_RES = 5 / 7  # of each side: 20 of 28 pixels. Without padding, that is a third of the multiplications
+# select_hardest is active between these fractions of training: early losses say little, and at the end the running
+# statistics of batch norm have to cover all images
+HARD_FROM, HARD_UNTIL = 0.3, 0.97
 
 
-@dataclass(frozen=True)
-class EpochRecord:
-    """Loss and accuracy (0 to 1) are means over the images learned from, as they were then; the rate, over steps."""
+def train(
+    state: TrainState,
+    train_set: Dataset,
+    validation_set: Dataset | None = None,
+    checkpoints: Checkpoints | None = None,
+    on_epoch: Callable[[list[EpochMetrics]], None] = lambda _: None,
+) -> list[EpochMetrics]:
+    """Train from `state`, or from the latest checkpoint, to the end, and return the metrics of each epoch.
 
-    epoch: int
-    learning_rate: float
-    train_loss: float
-    train_accuracy: float
+    With one process, an interrupted and resumed training gives the same bytes as an uninterrupted one.
 
+    Args:
+        state: changed in place.
+        train_set: the training images.
+        validation_set: images to evaluate on after each epoch.
+        checkpoints: where to resume from and where to save.
+        on_epoch: called after resuming and after each epoch with the metrics of all epochs, in the main process.
 
-def start(net: nn.Module, settings: Train, device: torch.device, precision: torch.dtype) -> State:
-    """Before the first step: `net`, moved to `device`, with its optimisers and with the norms that it trains with."""
-    if settings.batch_norm:
-        add_batch_norm(net)
-    share_batch_norms(net)
-    net.to(device).to(memory_format=torch.channels_last)  # a fifth faster than the default layout on CPU
-    return State(net, build_optimizers(net, settings, precision))
-
-
-def fit(
-    state: State, training: Dataset, settings: Train, device: torch.device, precision: torch.dtype
-) -> Iterator[EpochRecord | None]:
-    """Train from `state` to the end, in place; yield after each step: the record of the epoch it ended, or None.
-
-    The last epoch may be a part of one. Between two steps `state` may be saved, and a process that loads it goes on
-    to the same bytes.
+    Raises:
+        KeyboardInterrupt: a signal arrived. The state is saved.
+        PipelineError: a loss is NaN or infinite, or another process died.
     """
-    images, labels = to_device(training, device)
-    steps = math.ceil(len(training) / settings.batch_size)
-    total = count_steps(steps, settings)
-    while state.step < total:
-        for batch, targets in training_batches(images, labels, settings, state.step):
-            set_rate(state.optimizers, rate_factor(state.step, steps, settings))
-            share = settings.hardest if ALL_BEFORE < state.step / total < ALL_AFTER else 1.0
-            train_batch(state, batch, targets, share, precision, settings.label_smoothing)
-            yield end_epoch(state, steps, settings) if state.step % steps == 0 or state.step == total else None
+    images = torch.tensor(train_set.images, device=state.compute.device)
+    labels = torch.tensor(train_set.labels, device=state.compute.device).long()
+    with report_lost_process():
+        history = checkpoints.restore(state) if checkpoints else []
+    if history and is_main_process():
+        on_epoch(history)
+
+    with defer_signals() as signal_received, report_lost_process(), ProgressBar(state) as bar:
+        for epoch in range(len(history), state.epochs):
+            clock = time.perf_counter()
+            for batch, targets in iterate_batches(state, images, labels, epoch):
+                train_step(state, batch, targets)
+                bar.show_step(state)
+                state.seconds += time.perf_counter() - clock
+                clock = time.perf_counter()
+                interrupted = any_rank(signal_received(), state.compute.device)
+                if checkpoints and (interrupted or any_rank(checkpoints.is_due(), state.compute.device)):
+                    checkpoints.save(state, history)
+                if interrupted:
+                    raise KeyboardInterrupt("the state is saved")
+
+            history.append(end_epoch(state, epoch))
+            if is_main_process():
+                history[-1] |= validate(state, validation_set)
+                check_losses(history[-1], state.settings)
+                bar.clear()
+                report_epoch(history[-1], state.epochs)
+                on_epoch(history)
+            if checkpoints:
+                checkpoints.save(state, history)
+    return history
 
 
-def training_batches(images: Tensor, labels: Tensor, settings: Train, first: int) -> Iterator[tuple[Tensor, Tensor]]:
-    """From step `first` to the end of its epoch, in random order, transformed: float32 [b, 1, h, w], int64 [b].
+def iterate_batches(state: TrainState, images: Tensor, labels: Tensor, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield the batches from `state.step` to the end of `epoch`, in random order, augmented and normalized.
 
-    Of several processes, each yields its own share of the batch; order and transforms are those of one alone.
+    Each of N processes takes every N-th image of a batch. Order and augmentation do not depend on N.
+
+    Args:
+        state: the settings, and the step to start from.
+        images: uint8 [n, height, width].
+        labels: int64 [n].
+        epoch: counts from 0.
+
+    Yields:
+        float32 [batch, 1, height, width], int64 [batch]. Until `train.low_res_fraction` of training, images are
+        smaller: progressive resizing (Howard, fastai, 2018).
     """
-    count, (height, width) = len(images), images.shape[1:]
-    steps = math.ceil(count / settings.batch_size)
-    total = count_steps(steps, settings)
-    epoch, skipped = divmod(first, steps)
+    settings, (height, width) = state.settings, images.shape[1:]
+    first, last = epoch * state.steps.per_epoch, min((epoch + 1) * state.steps.per_epoch, state.steps.total)
     generator = torch.Generator().manual_seed(epoch_seed(settings.seed, epoch + 1))
-    order = torch.randperm(count, generator=generator).to(images.device)
-    transforms = draw_transforms(count, settings.augmentation, generator).to(images.device)
-    for step, chosen in zip(range(first, total), order.split(settings.batch_size)[skipped:], strict=False):
-        low = step < settings.low_resolution * total
-        size = (round(height * LOW_RESOLUTION), round(width * LOW_RESOLUTION)) if low else (height, width)
-        chosen = chosen[rank() :: world()]
-        moved = None if settings.augmentation.none and not low else transforms[chosen]
-        pixels = apply_mnist_image_transformations(
-            images[chosen], settings.normalize, moved, settings.augmentation.interpolation, size
-        )
-        yield pixels, labels[chosen]
+    order = torch.randperm(len(images), generator=generator).to(images.device)
+    affine = sample_affine(len(images), settings.augmentation, generator).to(images.device)
+    batches = order.split(settings.batch_size)
+    for step in range(state.step, last):
+        low_res = step < settings.low_res_fraction * state.steps.total
+        size = (round(height * LOW_RES), round(width * LOW_RES)) if low_res else (height, width)
+        chosen = batches[step - first][rank() :: world_size()]
+        moved = None if settings.augmentation.is_identity and not low_res else affine[chosen]
+        pixels = preprocess(images[chosen], settings.normalize, moved, settings.augmentation.interpolation, size)
+        yield pixels.contiguous(memory_format=torch.channels_last), labels[chosen]
 
 
-def train_batch(
-    state: State, images: Tensor, labels: Tensor, share: float, precision: torch.dtype, smoothing: float
-) -> None:
-    """One step, on the share of the batch that `hardest_images` leaves.
+def train_step(state: TrainState, images: Tensor, labels: Tensor) -> None:
+    """Run one optimizer step on a batch, and add its loss and accuracy to the sums of the epoch.
 
-    `smoothing` is the share of each label that is spread evenly over all classes (Szegedy et al., 2015); the loss that
-    `state` sums up is that of the labels as they are, before the step.
+    Args:
+        state: changed in place.
+        images: float32 [batch, 1, height, width], normalized.
+        labels: int64 [batch], class indices.
     """
-    state.net.train()
-    images = images.contiguous(memory_format=torch.channels_last)
-    with torch.autocast(images.device.type, dtype=torch.bfloat16, enabled=precision == torch.bfloat16):
-        if share < 1:
-            images, labels = hardest_images(state.net, images, labels, share)
-        log_probabilities = state.net(images)
-        # of several processes, one may have none of the hardest images
-        loss = F.nll_loss(log_probabilities, labels) if len(labels) else log_probabilities.sum()
-        objective = (1 - smoothing) * loss - smoothing * log_probabilities.mean() if smoothing else loss
-        if world() > 1:  # this process's part of the mean over all
-            objective = objective * (len(labels) / add_up(torch.tensor(float(len(labels)), device=labels.device)))
-    state.net.zero_grad()
-    objective.backward()
-    seen = [loss.item() * len(labels), get_correct_prediction_count(log_probabilities, labels), len(labels)]
-    loss_sum, correct, count = add_up_gradients(state.net, seen)
+    settings = state.settings
+    with state.compute.autocast():
+        if settings.hard_fraction < 1 and HARD_FROM < state.progress < HARD_UNTIL:
+            images, labels = select_hardest(state.model, images, labels, settings.hard_fraction)
+        state.model.train()
+        output = state.model(images).float()
+        # log_softmax does not change log-probabilities, so this is also the negative log-likelihood of Net's output
+        loss = F.cross_entropy(output, labels, label_smoothing=settings.label_smoothing)
     for optimizer in state.optimizers:
+        optimizer.zero_grad()
+    loss.backward()
+    for optimizer, scheduler in zip(state.optimizers, state.schedulers, strict=True):
         optimizer.step()
+        scheduler.step()
     state.step += 1
-    state.loss_sum += loss_sum
-    state.correct += int(correct)
-    state.seen += int(count)
-
-
-def end_epoch(state: State, steps: int, settings: Train) -> EpochRecord:
-    """The record of the epoch, of up to `steps` steps, that has just ended; its sums start anew."""
-    epoch = (state.step - 1) // steps
-    factors = [rate_factor(step, steps, settings) for step in range(epoch * steps, state.step)]
-    rate = settings.learning_rate * sum(factors) / len(factors)
-    record = EpochRecord(epoch + 1, rate, state.loss_sum / state.seen, state.correct / state.seen)
-    state.loss_sum, state.correct, state.seen = 0.0, 0, 0
-    return record
+    with torch.no_grad():  # no .item() here: it would wait for the GPU
+        plain_loss = F.cross_entropy(output, labels, reduction="sum")
+        correct = (output.argmax(dim=1) == labels).sum()
+        state.sums += torch.stack([plain_loss, correct, torch.full_like(correct, len(labels))]).to(state.sums.dtype)
 
 
 @torch.no_grad()
-def hardest_images(net: nn.Module, images: Tensor, labels: Tensor, share: float) -> tuple[Tensor, Tensor]:
-    """That share of a batch, two images at least, to which `net` now gives the largest losses, in the order they came.
+def select_hardest(model: nn.Module, images: Tensor, labels: Tensor, fraction: float) -> tuple[Tensor, Tensor]:
+    """Return the images of a batch with the largest losses, at least two, in their original order.
 
-    A forward pass is a third of a step, so a step on half the images costs five sixths of one on all of them.
-    Source: Jiang et al., Accelerating Deep Learning by Focusing on the Biggest Losers, 2019.
+    A forward pass is a third of a step, so a step on half of the images costs five sixths of a full one. Several
+    processes choose from their own images. Source: Jiang et al., Accelerating Deep Learning by Focusing on the Biggest
+    Losers, 2019.
+
+    Args:
+        model: the network; it is set to evaluation mode.
+        images: float32 [batch, 1, height, width].
+        labels: int64 [batch].
+        fraction: share of the batch to keep, 0 to 1.
     """
-    net.eval()
-    losses = F.nll_loss(net(images), labels, reduction="none")
-    net.train()
-    if world() > 1:
-        everything = everyones(losses)
-        hardest = everything.topk(min(len(everything), max(2, round(len(everything) * share)))).values[-1]
-        chosen = (~(losses < hardest)).nonzero().flatten()  # also where it is NaN
-    else:
-        chosen = losses.topk(min(len(labels), max(2, round(len(labels) * share)))).indices.sort().values
+    model.eval()
+    losses = F.cross_entropy(model(images), labels, reduction="none")
+    keep = min(len(labels), max(2, round(len(labels) * fraction)))
+    chosen = losses.topk(keep).indices.sort().values
     return images[chosen].contiguous(memory_format=torch.channels_last), labels[chosen]
 
 
+def end_epoch(state: TrainState, epoch: int) -> EpochMetrics:
+    """Return the training metrics of the epoch and reset its sums.
+
+    Loss (without label smoothing) and accuracy are averages over the trained images, measured during their step. The
+    learning rate is that of the last step.
+    """
+    loss, correct, seen = all_reduce_sum(state.sums).tolist()
+    state.sums.zero_()
+    rate = state.settings.learning_rate * learning_rate_factor(state.step - 1, state.steps, state.settings)
+    return {"epoch": epoch + 1, "learning_rate": rate, "train_loss": loss / seen, "train_accuracy": correct / seen}
+
+
+def validate(state: TrainState, validation_set: Dataset | None) -> EpochMetrics:
+    """Return loss and accuracy on the validation images, with batch norm folded into the weights."""
+    if validation_set is None:
+        return {}
+    net = fold_batch_norm(state.net)
+    loss, accuracy = evaluate(net, validation_set, state.settings.normalize, state.compute.device)
+    return {"validation_loss": loss, "validation_accuracy": accuracy}
+
+
+def check_losses(metrics: EpochMetrics, settings: Train) -> None:
+    """Raise PipelineError if a loss is NaN or infinite."""
+    losses = {name: value for name, value in metrics.items() if name.endswith("loss")}
+    if not all(math.isfinite(value) for value in losses.values()):
+        found = ", ".join(f"{name} {value}" for name, value in losses.items())
+        raise PipelineError(
+            f"training diverged in epoch {metrics['epoch']} at train.learning_rate {settings.learning_rate:g}: {found}",
+            f"dvc exp run -S train.learning_rate={settings.learning_rate / 10:g}",
+        )
+
+
 def epoch_seed(seed: int, epoch: int) -> int:
-    """One well-mixed 64-bit seed for each pair, so that an epoch's draws depend on nothing that came before it."""
+    """Return a 64-bit seed for an epoch, so that its random numbers do not depend on earlier epochs."""
     return int(np.random.SeedSequence((seed, epoch)).generate_state(1, np.uint64)[0])

@@ -1,19 +1,55 @@
-"""Optimisers and learning rates by name."""
+"""Optimizers by name."""
 
-import math
 from collections.abc import Iterable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.optim import SGD, AdamW, Optimizer
 
+from src.device import Compute
 from src.params import Train
 
 
-class Muon(Optimizer):
-    """SGD with Nesterov momentum, its step replaced by the nearest orthogonal matrix, for weights of 2 or more axes.
+def build_optimizers(net: nn.Module, head: str, settings: Train, compute: Compute) -> list[Optimizer]:
+    """Return optimizers that together hold each trainable parameter once.
 
-    Source: Keller Jordan et al., Muon, 2024. Three Newton-Schulz steps instead of five cost nothing in accuracy here.
+    Weight decay applies to weights, not to biases and norms. Muon takes the hidden weights and leaves the rest to AdamW
+    at a tenth of the learning rate, because orthogonal updates suit hidden weight matrices only.
+
+    Args:
+        net: the network.
+        head: dotted name of its last layer.
+        settings: optimizer, learning_rate, momentum, weight_decay and portable.
+        compute: its precision is that of Muon's matrix products.
+    """
+    rate, momentum, decay = settings.learning_rate, settings.momentum, settings.weight_decay
+    parameters = [weight for weight in net.parameters() if weight.requires_grad]
+    fused = settings.portable or None  # fused AdamW has exact square roots; MKL's differ between processor makers
+    if settings.optimizer == "sgd":
+        return [SGD(_decay_groups(parameters, decay), lr=rate, momentum=momentum)]
+    if settings.optimizer == "adamw":
+        return [AdamW(_decay_groups(parameters, decay), lr=rate, betas=(momentum, 0.999), fused=fused)]
+    in_head = set(net.get_submodule(head).parameters())
+    hidden = [weight for weight in parameters if weight.ndim > 1 and weight not in in_head]
+    others = _decay_groups([weight for weight in parameters if weight.ndim < 2 or weight in in_head], decay)
+    muon = [Muon(hidden, rate, momentum, decay, compute.precision)] if hidden else []
+    return [*muon, AdamW(others, lr=rate / 10, fused=fused)]
+
+
+def _decay_groups(parameters: list[nn.Parameter], decay: float) -> list[dict[str, Any]]:
+    """Return two parameter groups: weights with decay, and biases and norms without."""
+    return [
+        {"params": [weight for weight in parameters if weight.ndim > 1], "weight_decay": decay},
+        {"params": [weight for weight in parameters if weight.ndim < 2], "weight_decay": 0.0},
+    ]
+
+
+class Muon(Optimizer):
+    """SGD with Nesterov momentum that orthogonalizes each update, for weights of two or more axes.
+
+    torch's own Muon refuses the 4-D weights of convolutions (pytorch#166209). Three Newton-Schulz steps instead of five
+    cost no accuracy here. Source: Keller Jordan et al., Muon, 2024.
     """
 
     def __init__(
@@ -23,7 +59,7 @@ class Muon(Optimizer):
         self.precision = precision
 
     @torch.no_grad()
-    def step(self, closure: None = None) -> None:  # type: ignore[override]  # no closure: it would train twice
+    def step(self, closure: None = None) -> None:  # type: ignore[override]  # no closure
         for group in self.param_groups:
             for weight in group["params"]:
                 state = self.state[weight]
@@ -38,14 +74,14 @@ class Muon(Optimizer):
 
 
 def orthogonalize(matrix: Tensor, precision: torch.dtype = torch.float32, steps: int = 3) -> Tensor:
-    """Bring all singular values of a matrix [rows, columns] near 1, by a quintic Newton-Schulz iteration.
+    """Move all singular values of a matrix [rows, columns] close to 1 with a quintic Newton-Schulz iteration.
 
-    The same polynomial of X X^T multiplies X at each step, so the steps are taken on that small square alone, and the
-    two products with the large X are left: in float32, half the time.
+    A step is X <- p(X X^T) X. The steps are computed on the small matrix X X^T, and its product is applied to X once at
+    the end: half the time in float32.
     """
     a, b, c = 3.4445, -4.7750, 2.0315
-    wide = matrix.shape[0] <= matrix.shape[1]
-    x: Tensor = matrix if wide else matrix.T
+    is_wide = matrix.shape[0] <= matrix.shape[1]
+    x: Tensor = matrix if is_wide else matrix.T
     x = (x / (x.norm() + 1e-7)).to(precision)
     square = (x @ x.T).float()
     identity = torch.eye(len(square), device=square.device)
@@ -55,46 +91,4 @@ def orthogonalize(matrix: Tensor, precision: torch.dtype = torch.float32, steps:
         polynomial = a * identity + b * square + c * square @ square
         product = polynomial @ product
     x = (product.to(precision) @ x).float()
-    return x if wide else x.T
-
-
-def build_optimizers(net: nn.Module, settings: Train, precision: torch.dtype) -> list[Optimizer]:
-    """The optimisers that together hold every parameter once; each group keeps its `initial_lr`."""
-    rate, momentum, decay = settings.learning_rate, settings.momentum, settings.weight_decay
-    parameters = list(net.parameters())
-    fused = settings.portable or None  # exact square roots; otherwise they are MKL's, which differ between makers
-    optimizers: list[Optimizer]
-    if settings.optimizer == "sgd":
-        optimizers = [SGD(parameters, lr=rate, momentum=momentum, weight_decay=decay)]
-    elif settings.optimizer == "adamw":
-        optimizers = [AdamW(parameters, lr=rate, betas=(momentum, 0.999), weight_decay=decay, fused=fused)]
-    else:  # the last layer and the biases are not rotations of anything: a tenth of the rate, by AdamW
-        *hidden, _ = [weight for weight in parameters if weight.ndim > 1]
-        others = [weight for weight in parameters if not any(weight is item for item in hidden)]
-        adamw = AdamW(others, lr=rate / 10, weight_decay=0.01, fused=fused)
-        optimizers = [Muon(hidden, rate, momentum, decay, precision), adamw]
-    for group in (group for optimizer in optimizers for group in optimizer.param_groups):
-        group["initial_lr"] = group["lr"]
-    return optimizers
-
-
-def rate_factor(step: int, steps_per_epoch: int, settings: Train) -> float:
-    """The fraction of the learning rate used at `step`, counted from 0 over the whole training."""
-    total = count_steps(steps_per_epoch, settings)
-    rising = (step + 1) / (settings.warmup * total) if settings.warmup else 1.0
-    if settings.schedule == "linear":
-        return min(1.0, rising, (total - step) / (total * (1 - settings.warmup)))
-    if settings.schedule == "step":
-        return settings.step_factor ** (step // steps_per_epoch // settings.step_epochs)
-    return min(1.0, rising)
-
-
-def count_steps(steps_per_epoch: int, settings: Train) -> int:
-    """Steps of the whole training; `train.epochs` may end within an epoch."""
-    return math.ceil(steps_per_epoch * settings.epochs)
-
-
-def set_rate(optimizers: list[Optimizer], factor: float) -> None:
-    for optimizer in optimizers:
-        for group in optimizer.param_groups:
-            group["lr"] = group["initial_lr"] * factor
+    return x if is_wide else x.T

@@ -1,0 +1,86 @@
+"""The state of a training."""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LambdaLR
+
+from src.device import Compute
+from src.models.batch_norm import add_batch_norm
+from src.params import Train
+from src.registry import MODELS
+from src.training.distributed import wrap_ddp
+from src.training.optimizers import build_optimizers
+from src.training.schedules import StepCount, build_schedulers
+
+EpochMetrics = dict[
+    str, float
+]  # epoch, learning_rate, train_loss, train_accuracy, validation_loss, validation_accuracy
+
+
+@dataclass
+class TrainState:
+    """Everything that the next step depends on, besides the data.
+
+    Attributes:
+        net: the network.
+        model: the module that training calls: `net`, or DistributedDataParallel around it.
+        optimizers: together they hold each parameter once.
+        schedulers: one per optimizer.
+        settings: the section `train` of params.yaml.
+        compute: device and precision.
+        steps: steps per epoch and in total.
+        sums: loss, correct predictions and images of the current epoch, float64 [3], or float32 on mps.
+        step: steps done.
+        seconds: time spent on these steps.
+    """
+
+    net: nn.Module
+    model: nn.Module
+    optimizers: list[Optimizer]
+    schedulers: list[LambdaLR]
+    settings: Train
+    compute: Compute
+    steps: StepCount
+    sums: Tensor
+    step: int = 0
+    seconds: float = 0.0
+
+    @property
+    def epochs(self) -> int:
+        """The number of epochs. The last one may be partial."""
+        return math.ceil(self.settings.epochs)
+
+    @property
+    def progress(self) -> float:
+        """The fraction of training that is done."""
+        return self.step / self.steps.total
+
+    def move_to(self, step: int) -> None:
+        """Set the number of steps done, and the learning rate of the next one."""
+        self.step = step
+        self.schedulers = build_schedulers(self.optimizers, self.settings, self.steps, step)
+
+
+def create_train_state(net: nn.Module, name: str, images: int, settings: Train, compute: Compute) -> TrainState:
+    """Prepare `net` for training: move it to the device, add batch norm, create optimizers and schedulers.
+
+    Args:
+        net: the network, changed in place.
+        name: its name in `MODELS`.
+        images: size of the training set.
+        settings: the section `train` of params.yaml.
+        compute: device and precision.
+    """
+    if settings.batch_norm:
+        add_batch_norm(net)
+    # channels_last is 20 % faster for these convolutions on CPU
+    net.to(compute.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    optimizers = build_optimizers(net, MODELS[name].head, settings, compute)
+    steps = StepCount.of(images, settings)
+    schedulers = build_schedulers(optimizers, settings, steps)
+    sums = torch.zeros(3, dtype=torch.float32 if compute.device.type == "mps" else torch.float64, device=compute.device)
+    return TrainState(net, wrap_ddp(net), optimizers, schedulers, settings, compute, steps, sums)
