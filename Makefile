@@ -1,34 +1,38 @@
-# Every command builds .venv from the hash-locked requirements.txt when it is missing or older than the lock.
+# Each command first builds .venv from the two hash locks, if .venv is missing or older than they are.
 .DEFAULT_GOAL := help
-.PHONY: help repro test test-long test-real lint verify verify-quick verify-portable bench bench-quick lock
+.PHONY: help repro test test-all test-long test-real lint verify verify-quick verify-portable bench bench-quick lock
 .DELETE_ON_ERROR:
 
 PYTHON ?= python3
+COMPILE := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-help: ## Say what each command does
-	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/^([a-z-]+):.*## /make \1\t/' | expand -t 14
+help: ## List the commands
+	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/^([a-z-]+):.*## /make \1\t/' | expand -t 22
 
-repro: .venv/ready ## Run the pipeline: real MNIST to metrics, plots and dvc.lock
+repro: .venv/ready ## Run the pipeline: from MNIST to metrics, plots and dvc.lock
 	dvc repro
 
-test: .venv/ready ## Run the tests
+test: .venv/ready ## Run the unit tests and one pipeline from end to end, in about three minutes
+	pytest tests/unit tests/integration/test_pipeline.py
+
+test-all: .venv/ready ## Run all tests: also those that start servers, a browser and queues, or kill processes
 	pytest
 
-test-long: .venv/ready ## Kill trainings and their dvc by the dozen
+test-long: .venv/ready ## Run the crash tests: kill trainings and dvc many times
 	pytest -m long
 
-test-real: repro ## Does the real model read photos of digits, and print?
+test-real: repro ## Test whether the trained model classifies photos and printed digits
 	pytest -m real
 
-verify: .venv/ready ## Two clean clones: is every output the same, and that of dvc.lock?
+verify: .venv/ready ## Run two clean clones and compare every output with the other clone and with dvc.lock
 	python -m tools.verify
 
-verify-quick: .venv/ready ## The same on a tenth of an epoch
+verify-quick: .venv/ready ## Do the same with a tenth of an epoch
 	python -m tools.verify --quick
 
-verify-portable: .venv/ready ## Does this processor arrive at the committed bytes of a short portable run?
+verify-portable: .venv/ready ## Compare a short portable run on this processor with the committed MD5 sums
 	dvc repro prepare
 	python -m tools.verify --portable
 
@@ -37,27 +41,25 @@ lint: .venv/ready ## Check style and types
 	ruff format --check .
 	mypy
 
-bench: .venv/ready ## Time the recipes against the notebook's way: more than an hour
+bench: .venv/ready ## Measure all recipes against the notebook's training: more than an hour
 	dvc repro prepare
 	python -m benchmarks.bench
 
-bench-quick: .venv/ready ## The quick recipes alone, nothing written
+bench-quick: .venv/ready ## Measure the quick recipes, write nothing
 	dvc repro prepare
 	python -m benchmarks.bench --quick
 
-lock: .venv/ready ## Write requirements.txt anew from requirements.in
-	pip install --quiet uv
-	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url requirements.in -o requirements.txt
+lock: .venv/ready ## Write both requirements*.txt from requirements*.in
+	$(COMPILE) requirements.in -o requirements.txt
+	$(COMPILE) requirements-dev.in -o requirements-dev.txt
 
-.venv/ready: requirements.txt
+.venv/ready: requirements.txt requirements-dev.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
-	  echo "error: Python is too old" >&2; \
-	  echo "  found:    $$($(PYTHON) --version 2>&1) ($(PYTHON))" >&2; \
-	  echo "  expected: Python 3.11 or newer" >&2; \
-	  echo "  run:      make $(MAKECMDGOALS) PYTHON=python3.12   # any newer one by its name" >&2; \
+	  echo "error: $(PYTHON) is $$($(PYTHON) --version 2>&1), expected Python 3.11 or newer" >&2; \
+	  echo "hint: make $(MAKECMDGOALS) PYTHON=python3.12   # or any newer Python" >&2; \
 	  exit 1; }
-	@echo "Setting up .venv from requirements.txt: some minutes, 6 GB"
+	@echo "Setting up .venv from requirements.txt and requirements-dev.txt (a few minutes, 6 GB)"
 	@$(PYTHON) -m venv --clear .venv
-	@.venv/bin/python -m pip install --quiet --require-hashes --requirement requirements.txt
+	@.venv/bin/python -m pip install --quiet --require-hashes -r requirements.txt -r requirements-dev.txt
 	@.venv/bin/python -m tools.page
 	@touch .venv/ready
