@@ -1,166 +1,157 @@
-"""Time the recipes against the notebook's way, in one run, on real MNIST: a table, results.json and a picture.
+"""Time the recipes and the notebook's training on real MNIST: a table, results.json and accuracy.png.
 
-python -m benchmarks.bench            all recipes over their seeds, more than an hour on 2 cores
-python -m benchmarks.bench --quick    the quick recipes, nothing written, some minutes
+python -m benchmarks.bench            all recipes and seeds: more than an hour on 2 cores
+python -m benchmarks.bench --quick    the quick recipes: some minutes, and nothing is written
 """
 
 import argparse
-import json
 import resource
-import subprocess
 import sys
 import time
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import redirect_stdout
+from multiprocessing import get_context
 from pathlib import Path
-from statistics import mean, stdev
+from statistics import mean
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from tqdm import tqdm
 
-from benchmarks.notebook_way import seconds_per_epoch
-from benchmarks.picture import draw
-from src.data.dataset import Dataset, load_dataset
-from src.device import fingerprint, get_precision, prepare_device
-from src.models.inference import test
-from src.models.net import NETWORKS, fold_batch_norm, initialize
-from src.params import Params, read_recipe, read_value, set_values
+from benchmarks.baseline import seconds_per_epoch
+from benchmarks.plot import plot_error_against_time
+from src.data.dataset import Dataset, load_split
+from src.device import prepare_compute
+from src.models.batch_norm import fold_batch_norm
+from src.models.inference import evaluate
+from src.models.init import init_weights
+from src.params import Params, check_params, load_yaml, override, read_recipe
+from src.registry import create_model
 from src.runtime.files import write_json
-from src.training.loop import fit, start
+from src.training.loop import train
+from src.training.state import create_train_state
 
-HERE = Path(__file__).parent
+HERE, PREPARED = Path(__file__).parent, Path("data/prepared")
 SEEDS = {"dash": 10, "sprint": 10, "fast": 5, "default": 5, "best": 5, "tiny": 10}
-BATCHES = 60  # of the notebook's way, before the recipes and again after them
+QUICK_SEEDS = {"dash": 2, "sprint": 1, "default": 1}
+MAXRSS_PER_MB = 2**20 if sys.platform == "darwin" else 2**10  # getrusage returns bytes on macOS, else KiB
 
 
 def recipe_params(name: str) -> Params:
-    """params.yaml with the values of a recipe."""
-    values = read_value(Path("params.yaml").read_text())
-    set_values(values, {} if name == "default" else read_recipe(HERE / f"recipes/{name}.txt"))
-    return Params.model_validate(values)
+    """Return params.yaml with the values of a recipe."""
+    values = load_yaml(Path("params.yaml").read_text())
+    override(values, {} if name == "default" else read_recipe(HERE / f"recipes/{name}.txt"))
+    return check_params(values, f"params.yaml with the recipe {name}")
 
 
-def whole_training_set() -> Dataset:
-    """All 60,000 images, as the notebook trains on them."""
-    parts = [load_dataset(Path(f"data/prepared/{name}.safetensors")) for name in ("train", "validation")]
+def load_train_set() -> Dataset:
+    """Return all 60,000 training images, as the notebook uses them: the prepared splits train and validation."""
+    parts = [load_split(PREPARED, split) for split in ("train", "validation")]
     images, labels = (np.concatenate([getattr(part, key) for part in parts]) for key in ("images", "labels"))
     return Dataset(images, labels, parts[0].classes)
 
 
-def measure(recipe: str, seed: int, engine: bool) -> dict[str, Any]:
-    """One training in this process: from images in memory to final weights, then one look at the test set.
+def measure(recipe: str, changes: dict[str, float]) -> dict[str, Any]:
+    """Time one training in this process, from images in memory to final weights, and evaluate it on the test set.
 
-    `engine`: half an epoch of it, all at 28 x 28 pixels, only for its images a second.
+    Args:
+        recipe: a name in `SEEDS`.
+        changes: values of the section `train` that replace those of the recipe.
     """
     params = recipe_params(recipe)
-    changes: dict[str, Any] = {"low_resolution": 0.0, "epochs": 0.5} if engine else {}
-    settings = params.train.model_copy(update={"seed": seed, **changes})
-    device = prepare_device(settings)
-    precision = get_precision(settings, device)
-    training, test_set = whole_training_set(), load_dataset(Path("data/prepared/test.safetensors"))
-    begin = time.perf_counter()
-    net = NETWORKS[params.model.name](len(training.classes))
-    initialize(net, settings.initialization, seed)
-    for _ in fit(start(net, settings, device, precision), training, settings, device, precision):
-        pass
+    settings = params.train.model_copy(update=changes)
+    compute = prepare_compute(settings)
+    train_set, test_set = load_train_set(), load_split(PREPARED, "test")
+    start = time.perf_counter()
+    net = create_model(params.model.name, len(train_set.classes))
+    init_weights(net, settings.initialization, settings.seed)
+    with redirect_stdout(None):  # training prints its epochs
+        train(create_train_state(net, params.model.name, len(train_set), settings, compute), train_set)
     net = fold_batch_norm(net)
-    seconds = time.perf_counter() - begin
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
+    seconds = time.perf_counter() - start
     return {
-        "accuracy": test(net, test_set, settings.normalize, device)[1],
-        "seconds": seconds,
-        "images": len(training) * settings.epochs,
-        "peak_memory_mb": peak,
+        "name": recipe,
         "parameters": sum(weight.numel() for weight in net.parameters()),
-        "machine": fingerprint(device, precision),
+        "accuracy": evaluate(net, test_set, settings.normalize, compute.device)[1],
+        "seconds": seconds,
+        "images_per_s": len(train_set) * settings.epochs / seconds,
+        "peak_memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / MAXRSS_PER_MB,
+        "machine": compute.fingerprint,
     }
 
 
-def in_own_process(*arguments: object) -> dict[str, Any]:
-    """Run this module for one measurement, so that each has a fresh heap, and its own peak of memory."""
-    command = [sys.executable, "-m", "benchmarks.bench", *map(str, arguments)]
-    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
-    return dict(json.loads(done.stdout))
+def run_isolated(function: Callable[..., Any], *arguments: object) -> Any:
+    """Call a function in a new process, with a fresh heap and its own peak of memory.
+
+    The peak counts from that of this process, which therefore trains nothing itself.
+    """
+    with ProcessPoolExecutor(1, get_context("spawn")) as executor:
+        return executor.submit(function, *arguments).result()
 
 
-def summarize(name: str, runs: list[dict[str, Any]], epoch: float) -> dict[str, Any]:
-    """One recipe's row of results.json, `epoch` being the seconds of the notebook's way."""
-    accuracy, seconds = [run["accuracy"] for run in runs], [run["seconds"] for run in runs]
+def summarize(runs: list[dict[str, Any]], baseline_epoch: float) -> pd.DataFrame:
+    """Return one row per recipe, indexed by its name.
+
+    Args:
+        runs: what `measure` returns.
+        baseline_epoch: seconds of one epoch of the notebook's training.
+    """
+    table = pd.DataFrame(runs)
+    table["epochs"] = table["seconds"] / baseline_epoch
+    return table.groupby("name", sort=False).agg(
+        parameters=("parameters", "first"),
+        accuracy=("accuracy", list),
+        mean_accuracy=("accuracy", "mean"),
+        sd_accuracy=("accuracy", "std"),
+        train_s=("seconds", list),
+        mean_train_s=("seconds", "mean"),
+        reference_epochs=("epochs", "mean"),
+        images_per_s=("images_per_s", "mean"),
+        peak_memory_mb=("peak_memory_mb", "max"),
+        machine=("machine", "first"),
+    )
+
+
+def run(seeds: dict[str, int]) -> dict[str, Any]:
+    """Measure all recipes, and the notebook's training before and after them, in case the machine's speed changes."""
+    train_set, runs = load_train_set(), []
+    before = run_isolated(seconds_per_epoch, train_set)
+    for name, count in seeds.items():
+        for seed in range(count):
+            runs.append(run_isolated(measure, name, {"seed": seed}))
+            print(f"{name} {seed}: test accuracy {runs[-1]['accuracy']:.4f}, {runs[-1]['seconds']:.2f} s", flush=True)
+    full_resolution = run_isolated(measure, "default", {"low_res_fraction": 0.0, "epochs": 0.5})
+    epoch = mean([before, run_isolated(seconds_per_epoch, train_set)])
+    summary, images_per_s = summarize(runs, epoch), len(train_set) / epoch
     return {
-        "name": name,
-        "parameters": runs[0]["parameters"],
-        "seeds": list(range(len(runs))),
-        "accuracy": accuracy,
-        "mean_accuracy": mean(accuracy),
-        "sd_accuracy": stdev(accuracy) if len(runs) > 1 else None,
-        "train_s": seconds,
-        "mean_train_s": mean(seconds),
-        "reference_epochs": mean(seconds) / epoch,
-        "images_per_s": runs[0]["images"] / mean(seconds),
-        "peak_memory_mb": max(run["peak_memory_mb"] for run in runs),
-        "machine": runs[0]["machine"],
+        "reference_epoch_s": epoch,
+        "throughput_ratio": summary.loc["default", "images_per_s"] / images_per_s,
+        "full_resolution_ratio": full_resolution["images_per_s"] / images_per_s,
+        "recipes": summary.reset_index().replace({np.nan: None}).to_dict("records"),  # JSON has no NaN
     }
 
 
-def table(results: dict[str, Any]) -> str:
-    """The results for a person, one line a recipe."""
+def format_table(results: dict[str, Any]) -> str:
+    """Return the results as text, one line per recipe."""
     columns = ["name", "parameters", "mean_accuracy", "sd_accuracy", "mean_train_s", "reference_epochs"]
-    shown = pd.DataFrame(results["recipes"])[[*columns, "images_per_s", "peak_memory_mb"]].round(4)
-    return f"""{shown.to_string(index=False)}
+    table = pd.DataFrame(results["recipes"])[[*columns, "images_per_s", "peak_memory_mb"]].round(4)
+    return f"""{table.to_string(index=False)}
 
-Trained on {results["training_images"]:,} images. An epoch the notebook's way: {results["reference_epoch_s"]:.1f} s,
-{results["reference_images_per_s"]:,.0f} images/s. `default` trains on {results["throughput_ratio"]:.2f} times as many,
-and would on {results["full_resolution_ratio"]:.2f} times as many if it saw all of them at 28 x 28 pixels. Training
-goes from images in memory to final weights, and is shown in seconds and in epochs of the notebook's way."""
-
-
-def run(seeds: dict[str, int], batches: int) -> dict[str, Any]:
-    """Measure everything; the notebook's way before and after the recipes, in case the machine changes its pace."""
-    jobs = [(name, seed) for name, count in seeds.items() for seed in range(count)]
-    before = in_own_process("--notebook", batches)["seconds"]
-    runs: dict[str, list[dict[str, Any]]] = {name: [] for name in seeds}
-    for name, seed in tqdm(jobs, "trainings", unit="run", disable=None):
-        runs[name].append(in_own_process("--recipe", name, "--seed", seed))
-        last = runs[name][-1]
-        tqdm.write(f"{name} seed {seed}: test accuracy {last['accuracy']:.4f} in {last['seconds']:.2f} s", sys.stderr)
-    engine = in_own_process("--recipe", "default", "--engine")
-    epochs = [before, in_own_process("--notebook", batches)["seconds"]]
-    rows = [summarize(name, runs[name], mean(epochs)) for name in seeds]
-    images = len(whole_training_set())
-    per_second = images / mean(epochs)
-    return {
-        "reference_epoch_s": mean(epochs),
-        "reference_epochs_s": epochs,
-        "reference_images_per_s": per_second,
-        "throughput_ratio": next(row["images_per_s"] for row in rows if row["name"] == "default") / per_second,
-        "full_resolution_ratio": engine["images"] / engine["seconds"] / per_second,
-        "training_images": images,
-        "notebook_curve": pd.read_csv(HERE / "notebook_curve.csv")["validation_accuracy"].tolist(),
-        "recipes": rows,
-    }
+mean_train_s is the time from images in memory to final weights. An epoch of the notebook's training takes
+{results["reference_epoch_s"]:.1f} s. Per second, `default` trains on {results["throughput_ratio"]:.2f} times as many
+images, or {results["full_resolution_ratio"]:.2f} times as many if all of them have 28 x 28 pixels."""
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="some minutes, nothing written")
-    parser.add_argument("--recipe", choices=SEEDS, help="one training alone, as JSON")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--engine", action="store_true", help="half an epoch of the recipe, at full resolution")
-    parser.add_argument("--notebook", type=int, metavar="BATCHES", help="the notebook's way alone, as JSON")
-    options = parser.parse_args()
-    if options.engine and not options.recipe:
-        parser.error("--engine needs --recipe")
-    if options.notebook:
-        print(json.dumps({"seconds": seconds_per_epoch(whole_training_set(), options.notebook)}))
-    elif options.recipe:
-        print(json.dumps(measure(options.recipe, options.seed, options.engine)))
-    elif options.quick:
-        print(table(run({"dash": 2, "sprint": 1, "default": 1}, BATCHES // 3)))
-    else:
-        results = run(SEEDS, BATCHES)
+    parser.add_argument("--quick", action="store_true", help="the quick recipes: some minutes, and nothing is written")
+    quick = parser.parse_args().quick
+    results = run(QUICK_SEEDS if quick else SEEDS)
+    print(format_table(results))
+    if not quick:
         write_json(HERE / "results.json", results)
-        draw(HERE / "accuracy.png", results)
-        print(table(results))
+        plot_error_against_time(HERE / "accuracy.png", results)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Read the digits in photos and scans, PNG or JPEG, one digit each; or classify images as those of a model's folder.
+"""Classify images, PNG or JPEG: photos and scans of one digit each, or images like those of a model's folder.
 
 python -m tools.predict photo.jpg scan.png
 cat photo.jpg | python -m tools.predict --json --top 3 -
@@ -14,71 +14,82 @@ from typing import Any
 import numpy as np
 import torch
 
-from src.data.dataset import Dataset
+from src.data.dataset import IMAGE_SIZE
 from src.models.inference import predict
 from src.models.model_file import load_model
-from src.runtime.cli import fail, plain_errors
+from src.runtime.cli import exit_on_error, exit_with_error
 from src.runtime.errors import PipelineError
-from src.sources.image_file import read_image, to_digit, to_image
+from src.sources.image_file import letterbox, read_image
+from tools.digit import extract_digit
 
 MODEL = Path("data/model/model.safetensors")
 DIGITS = tuple("0123456789")
-SURE = 0.9  # confidence below which an answer counts as a guess
+INPUT_SHAPE = (1, IMAGE_SIZE, IMAGE_SIZE)  # channels, height and width that `load_image` makes
+MIN_CONFIDENCE = 0.9  # a prediction below it is marked as unsure
 
 
-def load(name: str, classes: tuple[str, ...]) -> np.ndarray:
-    """The image of that file, or of standard input for "-", as uint8 [28, 28]; raises PipelineError.
+def load_image(name: str, classes: tuple[str, ...]) -> np.ndarray:
+    """Read a file, or standard input if `name` is "-", as uint8 [28, 28]. If the classes are 0 to 9, find the digit.
 
-    Only where the classes are the ten digits, what is in it is looked for, as MNIST has it.
+    Raises:
+        PipelineError: it is not a PNG or JPEG, or nothing is visible in it.
     """
-    convert = to_digit if classes == DIGITS else to_image
+    convert, what = (extract_digit, "one digit") if classes == DIGITS else (letterbox, "one object")
     try:
         return convert(read_image(io.BytesIO(sys.stdin.buffer.read()) if name == "-" else Path(name)))
     except (ValueError, OSError) as error:
         raise PipelineError(
-            "this image cannot be read",
-            found=error,
-            expected="a PNG or JPEG; of a digit: one, darker or lighter than its background",
-            where=name,
-            run=f"file '{name}'   # what it is; then with another image",
+            f"{name} cannot be read: {error}\nexpected a PNG or JPEG of {what}", f"file '{name}'   # shows its format"
         ) from None
 
 
-def answer(name: str, probabilities: torch.Tensor, classes: tuple[str, ...], top: int) -> dict[str, Any]:
-    """The `top` most probable classes of one image, and whether the first is a guess."""
-    confidence, order = (best.tolist() for best in probabilities.topk(min(top, len(classes))))
-    named = [{"class": classes[i], "probability": round(p, 4)} for p, i in zip(confidence, order, strict=True)]
-    return {"image": name, "predicted": named[0]["class"], "sure": confidence[0] >= SURE, "top": named}
+def top_k(name: str, probabilities: torch.Tensor, classes: tuple[str, ...], k: int) -> dict[str, Any]:
+    """Return the `k` most probable classes of one image, and whether the first one is above `MIN_CONFIDENCE`.
+
+    Args:
+        name: the image.
+        probabilities: float32 [classes].
+        classes: the class names.
+        k: at most all classes are returned.
+    """
+    values, indices = (best.tolist() for best in probabilities.topk(min(k, len(classes))))
+    top = [{"class": classes[i], "probability": round(value, 4)} for value, i in zip(values, indices, strict=True)]
+    return {"image": name, "predicted": top[0]["class"], "sure": values[0] >= MIN_CONFIDENCE, "top": top}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("images", nargs="+", metavar="IMAGE", help="PNG or JPEG files; - for standard input")
-    parser.add_argument("--top", type=int, default=1, metavar="N", help="how many classes to name")
-    parser.add_argument("--json", action="store_true")
-    parser.add_argument("--model", type=Path, default=MODEL)
+    parser.add_argument("--top", type=int, default=1, metavar="N", help="print the N most probable classes")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.add_argument("--model", type=Path, default=MODEL, metavar="PATH", help=f"instead of {MODEL}")
     options = parser.parse_args()
     if options.top < 1:
-        parser.error("--top: at least 1")
-    answers, failures = [], []
-    with plain_errors():
-        net, about = load_model(options.model)
+        parser.error("--top is at least 1")
+    results, errors = [], []
+    with exit_on_error():
+        net, metadata = load_model(options.model)
+        if metadata.input_shape != INPUT_SHAPE:
+            raise PipelineError(
+                f"{options.model} reads images of shape {metadata.input_shape}, expected {INPUT_SHAPE}",
+                f"python -m tools.predict --model {MODEL} IMAGE   # the model of this pipeline",
+            )
         for name in options.images:
             try:
-                image = Dataset(load(name, about.classes)[None], np.zeros(1, np.uint8), about.classes)
+                image = load_image(name, metadata.classes)
             except PipelineError as error:
-                failures.append(str(error))
+                errors.append(str(error))
                 continue
-            (probabilities,) = predict(net, image, about.normalize, torch.device("cpu")).exp()
-            answers.append(answer(name, probabilities, about.classes, options.top))
+            probabilities = predict(net, image[np.newaxis], metadata.normalize, torch.device("cpu"))[0].exp()
+            results.append(top_k(name, probabilities, metadata.classes, options.top))
     if options.json:
-        print(json.dumps(answers, indent=2))
+        print(json.dumps(results, indent=2))
     else:
-        for one in answers:
-            best = ", ".join(f"{item['class']} {item['probability']:.1%}" for item in one["top"])
-            print(f"{one['image']}: {best}{'' if one['sure'] else '   unsure'}")
-    if failures:
-        fail("\n".join(failures), status=1)
+        for result in results:
+            best = ", ".join(f"{item['class']} {item['probability']:.1%}" for item in result["top"])
+            print(f"{result['image']}: {best}{'' if result['sure'] else '   unsure'}")
+    if errors:
+        exit_with_error("\n".join(errors))
 
 
 if __name__ == "__main__":

@@ -1,207 +1,207 @@
-"""Train a recipe over seeds, or over a grid, in DVC's queue, and rank the experiments of this commit.
+"""Train a recipe with several seeds, or over a grid of parameters, in DVC's queue, and rank the results.
 
 python -m tools.sweep sprint --seeds 5
-python -m tools.sweep default --seeds 3 --set train.learning_rate=0.02,0.04 --set train.epochs=1,2
-python -m tools.sweep                           the leaderboard alone
+python -m tools.sweep default --seeds 3 -S train.learning_rate=0.02,0.04 -S 'train.epochs=range(1,4)'
+python -m tools.sweep                           print the leaderboard of this commit and run nothing
 
-The same command again, after a crash or a failure, does only what is not done yet. Commit changed code first: what is
-done is known by its parameters and its commit.
+Repeat the command after a crash or a failure: it runs only what is not done. Commit changed code first, because
+finished trainings are recognized by their parameters and their commit.
 """
 
 import argparse
-import json
 import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterable
-from itertools import product
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import dvc.api
 import pandas as pd
 from dvc.exceptions import DvcException
-from dvc.repo import Repo
 from dvc.utils.flatten import flatten
-from pydantic import ValidationError
+from dvc.utils.hydra import get_hydra_sweeps, to_hydra_overrides
+from hydra.errors import HydraException
 
-from src.params import Params, load_params, read_recipe, read_value, set_values
-from src.runtime.cli import fail, plain_errors
+from src.params import check_params, load_params, override, read_recipe
+from src.runtime.cli import exit_on_error
 from src.runtime.errors import PipelineError
 
 SEED = "train.seed"
-PARAMS = Path("params.yaml")
+PARAMS, TRAINING_TIMES = Path("params.yaml"), Path("data/training_times.csv")
 RECIPES = {"default": {}, **{path.stem: read_recipe(path) for path in sorted(Path("benchmarks/recipes").glob("*.txt"))}}
-METRICS = ["validation_accuracy", "accuracy"]
 ENVIRONMENT = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+STATUS_ATTEMPTS = 3  # a busy worker may miss the one second in which `dvc queue status` waits for its answer
 
-Settings = dict[str, Any]  # by dotted key
-
-
-def jobs(recipe: str, seeds: int, grid: Iterable[str]) -> list[Settings]:
-    """The values of each training: every seed from 0 with every combination of `key=value,value` in `grid`."""
-    axes = [(key, values.split(",")) for key, _, values in (axis.partition("=") for axis in grid)]
-    combinations = product(*([(key, read_value(value)) for value in values] for key, values in axes))
-    return [{**RECIPES[recipe], SEED: seed, **dict(chosen)} for chosen in combinations for seed in range(seeds)]
+Job = tuple[str, ...]  # the overrides of one training: ("train.epochs=2", "train.seed=0", ...)
+Values = dict[str, float | str]  # parameters by dotted key, as `dvc.api.exp_show` returns them
 
 
-def check(wanted: list[Settings]) -> None:
-    """Raises PipelineError where the values of a job are not valid parameters, before anything is queued."""
-    load_params(PARAMS)
-    for settings in wanted:
-        values = read_value(PARAMS.read_text())
-        try:
-            set_values(values, settings)
-            Params.model_validate(values)
-        except (KeyError, TypeError, ValidationError) as error:
-            raise PipelineError(
-                "a job of this sweep is not valid",
-                found=f"no section {error}" if isinstance(error, KeyError) else error,
-                expected="keys and values that params.yaml may have",
-                where=", ".join(f"{key}={value}" for key, value in settings.items()),
-                run="python -m tools.sweep --help",
-            ) from None
+def expand_grid(recipe: str, options: Sequence[str]) -> list[Job]:
+    """Return one job per combination of the values in `options`, which replace those of the recipe.
+
+    Args:
+        recipe: a name in `RECIPES`.
+        options: what `dvc exp run --set-param` takes: "train.learning_rate=0.02,0.04", "train.seed=range(3)".
+
+    Raises:
+        HydraException, DvcException: an option is not in DVC's grammar.
+    """
+    values = [f"{key}={value}" for key, value in RECIPES[recipe].items()]
+    unique = {item.key_or_group: item.input_line for item in to_hydra_overrides([*values, *options])}
+    return [tuple(sweep["params.yaml"]) for sweep in get_hydra_sweeps({"params.yaml": list(unique.values())})]
 
 
-def base(revision: str | None = None) -> Settings:
-    """params.yaml as it is now, or in a revision."""
-    return dict(flatten(read_value(dvc.api.read(str(PARAMS), rev=revision))))
+def job_params(job: Job) -> Values:
+    """Return the parameters of a job: params.yaml with its overrides.
+
+    Raises:
+        PipelineError: they do not match the schema.
+    """
+    values = load_params(PARAMS).model_dump()
+    try:
+        override(values, {item.key_or_group: item.value() for item in to_hydra_overrides(job)})
+    except (KeyError, TypeError) as error:
+        raise PipelineError(f"no section {error} in {PARAMS}", "python -m tools.sweep --help") from None
+    return flatten_params(check_params(values, "a job of this sweep", "python -m tools.sweep --help").model_dump())
 
 
-def experiments() -> pd.DataFrame:
-    """A row each, as `dvc exp show` knows them; `State` is Queued, Running, Failed or Success."""
+def flatten_params(values: dict[str, Any]) -> Values:
+    """Return nested or dotted parameters by dotted key, as `dvc.api.exp_show` returns them: true is "True"."""
+    return {key: str(value) if isinstance(value, bool) else value for key, value in flatten(values).items()}
+
+
+def load_experiments() -> pd.DataFrame:
+    """Return the experiments of this commit. Experiments outside the queue count as Success."""
     table = pd.DataFrame(dvc.api.exp_show())
-    table = table[table["typ"] != "baseline"].fillna({"State": "Success"})  # those of no queue
-    return table.reindex(columns=[*table.columns, *(name for name in METRICS if name not in table)])
+    table = table.reindex(columns=table.columns.union(["validation_accuracy", "accuracy"]))
+    return table[table["typ"] != "baseline"].fillna({"State": "Success"})
 
 
-def holds(row: pd.Series, settings: Settings) -> bool:
-    """Whether an experiment has these values; DVC's table holds numbers as floats, and all else as text."""
-    return all(
-        row.get(key) == (value if type(value) in (int, float) else str(value)) for key, value in settings.items()
+def find_pending(jobs: Mapping[Job, Values], *states: str) -> list[Job]:
+    """Return the jobs without an experiment in one of `states`."""
+    table = load_experiments()
+    known = table[table["State"].isin(states)].to_dict("records")
+    return [job for job, values in jobs.items() if not any(values.items() <= row.items() for row in known)]
+
+
+def check_workers() -> None:
+    """Raise PipelineError if the queue waits for tasks whose worker was killed: DVC lists them as running forever."""
+    for _ in range(STATUS_ATTEMPTS):
+        command = ["dvc", "queue", "status"]
+        status = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, check=True).stdout
+        names = " ".join(re.findall(r"^\S+ +(\S+) .*Running *$", status, flags=re.MULTILINE))
+        if not names or " 0 active" not in status:
+            return
+    raise PipelineError(
+        f"DVC lists {names} as running, but no worker of its queue is alive",
+        f"dvc queue kill {names}   # marks it as failed; then repeat the command",
     )
 
 
-def lacking(wanted: list[Settings], *states: str) -> list[Settings]:
-    """Those of `wanted` that no experiment in one of these states holds."""
-    table, now = experiments(), base()
-    known = table[table["State"].isin(states)]
-    return [job for job in wanted if not any(holds(row, {**now, **job}) for _, row in known.iterrows())]
-
-
-def fail_interrupted() -> None:
-    """Call failed what the queue takes to be running though its worker was killed, so that it is queued anew.
-
-    `dvc queue kill` would do the same, but is content where the dead process is still in the table of processes.
-    """
-    with Repo() as repo:
-        queue = repo.experiments.celery_queue
-        active = list(queue._iter_active_tasks())
-        if active and not queue.celery.control.inspect(timeout=10, limit=1).active():  # a busy worker may be slow
-            for task, _ in active:
-                queue.celery.backend.mark_as_failure(task.id, None)
-
-
-def run(wanted: list[Settings]) -> None:
-    """Queue what is neither done nor waiting, and follow the queue to its end."""
-    check(wanted)
-    fail_interrupted()
-    for settings in lacking(wanted, "Queued", "Running", "Success"):
-        values = ((key, value if isinstance(value, str) else json.dumps(value)) for key, value in settings.items())
-        options = [f"--set-param={key}={value}" for key, value in values]
+def run(jobs: Mapping[Job, Values]) -> list[Job]:
+    """Queue the jobs that are neither done nor waiting, follow the queue to its end, and return the failed ones."""
+    check_workers()
+    for job in find_pending(jobs, "Queued", "Running", "Success"):
+        options = [f"--set-param={item}" for item in job]
         subprocess.run(["dvc", "exp", "run", "--queue", *options], env=ENVIRONMENT, check=True)
     try:
         subprocess.run(["dvc", "exp", "run", "--run-all"], env=ENVIRONMENT, check=True)
     except KeyboardInterrupt:
-        fail("the queue goes on in the background; to end it: dvc queue stop --kill", status=130)
+        raise KeyboardInterrupt("the queue runs on in the background until `dvc queue stop --kill`") from None
+    return find_pending(jobs, "Success")
 
 
-def training_seconds() -> dict[str, float]:
-    """Of the experiments that the queue ran, by the first digits of their commits: what their logs say."""
-    seconds = {}
-    with Repo() as repo:
-        queue = repo.experiments.celery_queue
-        for entry, result in queue.iter_success():
-            process = queue.proc.get(entry.stash_rev)
-            match = process and re.search(r"images in ([\d.]+) s", Path(process.stdout).read_text())
-            if match:
-                commit = repo.scm.get_ref(str(result.ref_info)) or ""
-                seconds[commit[:7]] = float(match[1])
-    return seconds
+def load_training_seconds() -> dict[str, float]:
+    """Return the seconds of each training that stages.train recorded, by the name of its experiment."""
+    if not TRAINING_TIMES.exists():
+        return {}
+    table = pd.read_csv(TRAINING_TIMES, dtype={"experiment": str})
+    return dict(table.groupby("experiment")["seconds"].last())
 
 
-def describe(row: pd.Series, now: Settings) -> str:
-    """The recipe that an experiment is nearest to, and what it changes there beside the seed."""
-    changes: list[list[str]] = []
+def nearest_recipe(experiment: Mapping[str, Any], base: Values) -> str:
+    """Return the name of the recipe with the fewest differences to an experiment, and these differences.
+
+    Args:
+        experiment: a row of `load_experiments`.
+        base: params.yaml of this commit, which the recipes change.
+    """
+    named = []
     for name, recipe in RECIPES.items():
-        wanted = {**now, **recipe, SEED: row[SEED]}
-        other = [key for key in now if not holds(row, {key: wanted[key]})]
-        changes.append([name, *(f"{key}={str(row[key]).removesuffix('.0')}" for key in other)])
-    nearest = min(changes, key=len)
+        expected = base | flatten_params(recipe) | {SEED: experiment[SEED]}
+        changed = [key for key, value in expected.items() if experiment[key] != value]
+        named.append([name, *(f"{key}={str(experiment[key]).removesuffix('.0')}" for key in changed)])
+    nearest = min(named, key=len)
     return " ".join(nearest)
 
 
-def leaderboard() -> str:
-    """The recipes by their mean validation accuracy; the test accuracy stands beside, and decides nothing.
+def leaderboard(experiments: pd.DataFrame, base: Values, seconds: Mapping[str, float]) -> str:
+    """Rank recipes by their mean validation accuracy. The test accuracy is shown, but decides nothing.
 
-    Where no validation images were held out, `validation_accuracy` is one of the test set: it does not count.
+    If no validation images were held out, `validation_accuracy` was measured on the test set and does not count.
+
+    Args:
+        experiments: what `load_experiments` returns.
+        base: params.yaml of this commit.
+        seconds: training time by the name of the experiment.
     """
-    table, now = experiments(), base("HEAD")
-    done = table[table["State"] == "Success"]
+    done = experiments[experiments["State"] == "Success"]
     done = done.assign(
-        recipe=[describe(row, now) for _, row in done.iterrows()],
-        seconds=done["rev"].map(training_seconds()),
-        validation=done["validation_accuracy"].where(done["prepare.validation"] != 0),
-    ).drop_duplicates(["recipe", SEED])
-    recipes = done.groupby("recipe")
-    board = pd.DataFrame(
-        {
-            "seeds": recipes.size(),
-            "validation, %": recipes["validation"].agg(_spread),
-            "test, %": recipes["accuracy"].agg(_spread),
-            "training, s": recipes["seconds"].mean(),
-        }
+        recipe=[nearest_recipe(row, base) for row in done.to_dict("records")],
+        seconds=done["Experiment"].map(seconds),
+        validation=100 * done["validation_accuracy"].where(done["prepare.validation"] != 0),
+        test=100 * done["accuracy"],
     )
-    board = board.loc[recipes["validation"].mean().sort_values(ascending=False).index].reset_index()
-    shown = board.to_string(index=False, na_rep="-", float_format="{:.1f}".format)
-    lines = [shown if len(board) else "no experiment of this commit is done"]
-    for state in ("Queued", "Running", "Failed"):
-        names = table.loc[table["State"] == state, "Experiment"]
-        if len(names):
+    columns = {
+        "seeds": (SEED, "size"),
+        "validation, %": ("validation", "mean"),
+        "validation std": ("validation", "std"),
+        "test, %": ("test", "mean"),
+        "test std": ("test", "std"),
+        "training, s": ("seconds", "mean"),
+    }
+    board = done.drop_duplicates(["recipe", SEED]).groupby("recipe").agg(**columns)
+    board = board.sort_values("validation, %", ascending=False).reset_index()
+    rows = board.to_string(index=False, na_rep="-", float_format="{:.2f}".format)
+    lines = [rows if len(done) else "no experiment of this commit is done"]
+    for state, names in experiments.groupby("State")["Experiment"]:
+        if state != "Success":
             lines.append(f"{len(names)} {state.lower()}: {', '.join(names)}")
     return "\n".join(lines)
-
-
-def _spread(accuracy: pd.Series) -> str:
-    if accuracy.isna().any():
-        return "-"
-    return f"{100 * accuracy.mean():.2f}" + (f" ± {100 * accuracy.std():.2f}" if len(accuracy) > 1 else "")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("recipe", nargs="?", choices=RECIPES)
-    parser.add_argument("--seeds", type=int, default=1, help="how many, from 0 on")
-    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE,VALUE", help="an axis of the grid")
+    parser.add_argument(
+        "-S", "--set-param", action="append", default=[], metavar="KEY=VALUES", help="as for `dvc exp run`"
+    )
+    parser.add_argument("--seeds", type=int, metavar="N", help=f"the same as -S '{SEED}=range(N)'")
     options = parser.parse_args()
-    plain = all(re.fullmatch(r"[\w.]+=[\w.+-]+(,[\w.+-]+)*", axis) for axis in options.set)
-    if not plain or options.seeds < 1 or (not options.recipe and (options.set or options.seeds > 1)):
-        parser.error("a recipe takes --seeds, at least 1, and --set KEY=VALUE,VALUE with plain values")
-    if options.seeds > 1 and any(axis.startswith(f"{SEED}=") for axis in options.set):
-        parser.error(f"--seeds or --set {SEED}=..., not both")
-    wanted = jobs(options.recipe, options.seeds, options.set) if options.recipe else []
-    with plain_errors():
+    settings = options.set_param + ([] if options.seeds is None else [f"{SEED}=range({options.seeds})"])
+    if settings and not options.recipe:
+        parser.error("--seeds and --set-param need a recipe")
+    try:
+        grid = expand_grid(options.recipe, settings) if options.recipe else []
+    except (HydraException, DvcException) as error:
+        parser.error(f"--set-param: {error}")
+    if options.recipe and not grid:
+        parser.error("the grid is empty")
+    with exit_on_error():
         try:
-            if wanted:
-                run(wanted)
-            print(leaderboard())
-            missing = lacking(wanted, "Success")
+            jobs = {job: job_params(job) for job in grid}
+            failed = run(jobs) if jobs else []
+            base = flatten_params(dvc.api.params_show(str(PARAMS), rev="HEAD"))
+            print(leaderboard(load_experiments(), base, load_training_seconds()))
         except (DvcException, subprocess.CalledProcessError) as error:
-            fail(f"error: {error}", status=1)
-    if missing:
-        hint = "`dvc queue logs NAME` says why, `dvc queue remove --failed` forgets them"
-        fail(f"error: {len(missing)} of {len(wanted)} are not done; {hint}", status=1)
+            raise PipelineError(str(error), "dvc queue status") from None
+        if failed:
+            raise PipelineError(
+                f"{len(failed)} of {len(jobs)} trainings are not done",
+                "dvc queue logs NAME   # why one failed; `dvc queue remove --failed` forgets the failed ones",
+            )
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Run the pipeline in clean clones and hold every output against each other and against what is committed.
+"""Run the pipeline in clean clones, and compare all outputs with each other and with the committed ones.
 
 python -m tools.verify             two clones, the whole pipeline, and the committed dvc.lock
 python -m tools.verify --quick     two clones, a tenth of an epoch
@@ -19,157 +19,148 @@ from typing import Any
 
 import pandas as pd
 
-from src.params import read_value, set_values
-from src.runtime.cli import plain_errors
+from src.device import PORTABLE_ENVIRONMENT
+from src.params import load_yaml, override, read_recipe
+from src.runtime.cli import exit_on_error
 from src.runtime.errors import PipelineError
-from src.sources.download import read_source
+from src.sources.download import read_spec
 from src.sources.idx import read_idx, write_idx
 
 ROOT = Path(__file__).parents[1]
-PROGRAMS = Path(sys.executable).parent
-PORTABLE = Path("tools/portable.md5")
-IMAGES = {"train": 300, "t10k": 100}  # the first ones of MNIST, for the portable run
-SETTINGS = {  # of the portable run: five steps, of which three at 20 x 20 pixels
-    "prepare.validation": 50,
-    "train.portable": True,
-    "train.epochs": 1.0,
-    "train.batch_size": 50,
-    "train.low_resolution": 0.5,
-}
+BIN = Path(sys.executable).parent
+PORTABLE_SUMS = ROOT / "tools/portable.md5"
+PORTABLE_IMAGES = {"train": 300, "t10k": 100}  # the portable run uses the first images of MNIST
+PORTABLE_SETTINGS = read_recipe(ROOT / "tools/portable.txt")  # five steps, three of them at 20 x 20 pixels
 
-Outputs = dict[str, str]
+Outputs = dict[str, str]  # path: MD5
 
 
-def recorded_outputs(lock: str) -> Outputs:
-    """The MD5 sum of every output that the text of a dvc.lock records."""
-    stages = read_value(lock)["stages"]
+def recorded_outputs(folder: Path) -> Outputs:
+    """Return the MD5 of every output in the dvc.lock of a clone."""
+    stages = load_yaml((folder / "dvc.lock").read_text())["stages"]
     return {out["path"]: out["md5"] for stage in stages.values() for out in stage["outs"]}
 
 
 def clone(folder: Path) -> Path:
-    """The last commit in a new folder, without any cache; the raw files are lent, since each run verifies them."""
+    """Clone the last commit without DVC's cache. Copy the raw files, which the pipeline verifies."""
     subprocess.run(["git", "clone", "--quiet", str(ROOT), str(folder)], check=True)
     if (ROOT / "data/raw").is_dir():
         shutil.copytree(ROOT / "data/raw", folder / "data/raw", dirs_exist_ok=True)
     return folder
 
 
-def reproduce(folder: Path, settings: Mapping[str, object], programs: Path = PROGRAMS) -> Outputs:
-    """Run the pipeline there, the folder `programs` before all others, and return its outputs.
+def reproduce(folder: Path, settings: Mapping[str, object], programs: Path = BIN) -> Outputs:
+    """Run the pipeline in a clone and return its outputs.
 
-    Raises PipelineError where it fails.
+    Args:
+        folder: the clone.
+        settings: values of params.yaml to change, by dotted key.
+        programs: the first folder on PATH.
+
+    Raises:
+        PipelineError: the pipeline failed.
     """
     if settings:
         params = folder / "params.yaml"
-        values = read_value(params.read_text())
-        set_values(values, settings)
-        params.write_text(json.dumps(values))  # which is YAML too
-    command = ["dvc", "repro", "--no-run-cache"]
-    path = os.pathsep.join([str(programs), str(PROGRAMS), os.environ["PATH"]])
-    print(f"{folder.name} clone: {' '.join(command)}", flush=True)
-    done = subprocess.run(
-        command, cwd=folder, env={**os.environ, "PATH": path}, capture_output=True, text=True, check=False
-    )
+        values = load_yaml(params.read_text())
+        override(values, settings)
+        params.write_text(json.dumps(values))  # JSON is YAML
+    command = "dvc repro --no-run-cache"
+    print(f"{folder.name} clone: {command}", flush=True)
+    env = {**os.environ, "PATH": os.pathsep.join([str(programs), str(BIN), os.environ["PATH"]])}
+    done = subprocess.run(command.split(), cwd=folder, env=env, capture_output=True, text=True, check=False)
     if done.returncode:
         raise PipelineError(
-            "the pipeline fails in a clean clone",
-            found=f"exit status {done.returncode}\n{done.stdout[-2000:]}{done.stderr[-2000:]}",
-            expected="a run without errors",
-            where="the last commit",
-            run=f"git clone '{ROOT}' again && cd again && make repro",
+            f"`{command}` exits with status {done.returncode} in a clean clone of the last commit:\n"
+            + (done.stdout[-2000:] + done.stderr[-2000:]).rstrip(),
+            f"git clone '{ROOT}' again && cd again && make repro",
         )
-    return recorded_outputs((folder / "dvc.lock").read_text())
+    return recorded_outputs(folder)
 
 
-def compare(columns: dict[str, Outputs]) -> tuple[str, bool]:
-    """A table of the first digits of each output's sum, and whether the columns are equal."""
+def compare(columns: Mapping[str, Outputs]) -> bool:
+    """Print a table with the first digits of all MD5 sums, and return whether the columns are equal."""
     table = pd.DataFrame(columns)
-    equal = table.eq(table.iloc[:, 0], axis=0).all(axis=1)
-    shown = table.map(lambda digest: str(digest)[:12]).assign(same=equal.map({True: "yes", False: "NO"}))
-    return f"{shown.to_string()}\n\n{equal.sum()} of {len(equal)} outputs are the same", bool(equal.all())
+    same = table.eq(table.iloc[:, 0], axis=0).all(axis=1)
+    shown = table.map(lambda digest: str(digest)[:12]).assign(same=same.map({True: "yes", False: "NO"}))
+    print(f"{shown.to_string()}\n\n{same.sum()} of {len(same)} outputs are the same")
+    return bool(same.all())
 
 
-def differences(here: dict[str, Any], there: dict[str, Any]) -> list[str]:
-    """What differs between two fingerprints, a line each."""
-    return [
-        f"{key}: {here.get(key)} here, {there.get(key)} where the commit was made"
-        for key in sorted({*here, *there})
-        if here.get(key) != there.get(key)
-    ]
-
-
-def two_clones(scratch: Path, quick: bool) -> dict[str, Outputs]:
-    """The outputs of two clones and, unless `quick`, those of the last commit, where its machine was like this one."""
+def run_two_clones(scratch: Path, quick: bool) -> dict[str, Outputs]:
+    """Return the outputs of two clones and, if `quick` is false and the machines are alike, of the last commit."""
     settings = {"train.epochs": 0.1} if quick else {}
-    columns = {}
-    for name in ("first", "second"):
-        folder = clone(scratch / name)
-        lock, there = (folder / "dvc.lock").read_text(), machine(folder)
-        columns[name] = reproduce(folder, settings)
-        other = differences(machine(folder), there)
-    if other:
-        print(*other, "Another type of machine may give other bytes: the clones are compared alone.\n", sep="\n")
-    return columns if quick or other else {**columns, "committed": recorded_outputs(lock)}
+    first, second = clone(scratch / "first"), clone(scratch / "second")
+    committed, fingerprint = recorded_outputs(first), read_fingerprint(first)
+    columns = {folder.name: reproduce(folder, settings) for folder in (first, second)}
+    if read_fingerprint(first) != fingerprint:
+        print(pd.DataFrame({"here": read_fingerprint(first), "in the commit": fingerprint}).to_string())
+        print("Other machines may compute other bytes: only the clones are compared.\n")
+    elif not quick:
+        columns["committed"] = committed
+    return columns
 
 
-def machine(folder: Path) -> dict[str, Any]:
-    return dict(json.loads((folder / "metrics/train.json").read_text())["machine"])
+def read_fingerprint(folder: Path) -> dict[str, Any]:
+    """Return the fingerprint of the training whose metrics are in a clone."""
+    return dict(json.loads((folder / "metrics/train.json").read_text())["fingerprint"])
 
 
 def keep_first_images(folder: Path) -> None:
-    """Cut the four files of MNIST in a clone to their first `IMAGES`, and write the sums that the pipeline expects."""
-    source = folder / "data/sources/mnist"
-    text = source.read_text()
-    for name, digest in read_source(source).checksums.items():
+    """Shorten MNIST's four files in a clone to `PORTABLE_IMAGES`, and update the SHA-256 that the pipeline expects."""
+    spec = folder / "data/sources/mnist"
+    text = spec.read_text()
+    for name, digest in read_spec(spec).sha256.items():
         path = folder / "data/raw/mnist" / name
-        axes = 3 if "images" in name else 1
-        content = write_idx(read_idx(path.read_bytes(), axes)[: IMAGES[name.split("-")[0]]])
+        content = write_idx(read_idx(path.read_bytes())[: PORTABLE_IMAGES[name.split("-")[0]]])
         path.write_bytes(content)
         text = text.replace(digest, hashlib.sha256(content).hexdigest())
-    source.write_text(text)
+    spec.write_text(text)
 
 
-def emulator(folder: Path, processor: str) -> Path:
-    """A folder with a `python` that runs on an emulated processor, by a name that qemu-x86_64 knows."""
-    from src.device import PORTABLE_ENVIRONMENT  # with torch, which takes its time
+def create_emulator(folder: Path, processor: str) -> Path:
+    """Write a program `python` that runs on an emulated processor, and return its folder.
 
-    settings = " ".join(f"{key}={value}" for key, value in PORTABLE_ENVIRONMENT.items())
+    Args:
+        folder: where to write it.
+        processor: a name that `qemu-x86_64 -cpu help` lists.
+    """
+    variables = " ".join(f"{key}={value}" for key, value in PORTABLE_ENVIRONMENT.items())
     folder.mkdir()
     script = folder / "python"
-    script.write_text(f"#!/bin/sh\n{settings} exec qemu-x86_64 -cpu {processor} '{sys.executable}' \"$@\"\n")
+    script.write_text(f"#!/bin/sh\n{variables} exec qemu-x86_64 -cpu {processor} '{sys.executable}' \"$@\"\n")
     script.chmod(0o755)
     return folder
 
 
-def portable_clone(scratch: Path, processor: str | None, update: bool) -> dict[str, Outputs]:
-    """The outputs of the short portable run, on this processor or on an emulated one, and the committed ones."""
+def run_portable_clone(scratch: Path, processor: str | None, update: bool) -> dict[str, Outputs]:
+    """Return the outputs of the short portable run, on this processor or an emulated one, and the committed ones."""
     folder = clone(scratch / "portable")
     keep_first_images(folder)
-    found = reproduce(folder, SETTINGS, emulator(scratch / "bin", processor) if processor else PROGRAMS)
+    programs = create_emulator(scratch / "bin", processor) if processor else BIN
+    outputs = reproduce(folder, PORTABLE_SETTINGS, programs)
     if update:
-        (ROOT / PORTABLE).write_text("".join(f"{digest}  {path}\n" for path, digest in found.items()))
-    lines = (line.split("  ") for line in (ROOT / PORTABLE).read_text().splitlines())
-    return {processor or "this processor": found, "committed": {path: md5 for md5, path in lines}}
+        PORTABLE_SUMS.write_text("".join(f"{digest}  {path}\n" for path, digest in outputs.items()))
+    lines = (line.split("  ") for line in PORTABLE_SUMS.read_text().splitlines())
+    return {processor or "this processor": outputs, "committed": {path: digest for digest, path in lines}}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     kind = parser.add_mutually_exclusive_group()
-    kind.add_argument("--quick", action="store_true", help="a tenth of an epoch, in a minute")
-    kind.add_argument("--portable", action="store_true", help="the short portable run alone")
-    parser.add_argument("--processor", metavar="NAME", help="for --portable: emulate Haswell, Skylake-Client, EPYC ...")
-    parser.add_argument("--update", action="store_true", help=f"for --portable: write {PORTABLE} anew")
+    kind.add_argument("--quick", action="store_true", help="train a tenth of an epoch: takes a minute")
+    kind.add_argument("--portable", action="store_true", help="run only the short portable run")
+    parser.add_argument("--processor", metavar="NAME", help="with --portable: emulate Haswell, EPYC ...")
+    parser.add_argument("--update", action="store_true", help=f"with --portable: rewrite {PORTABLE_SUMS.name}")
     options = parser.parse_args()
     if (options.processor or options.update) and not options.portable:
-        parser.error("--processor and --update belong to --portable")
-    with plain_errors(), tempfile.TemporaryDirectory() as folder:
+        parser.error("--processor and --update need --portable")
+    with exit_on_error(), tempfile.TemporaryDirectory() as folder:
         if options.portable:
-            columns = portable_clone(Path(folder), options.processor, options.update)
+            columns = run_portable_clone(Path(folder), options.processor, options.update)
         else:
-            columns = two_clones(Path(folder), options.quick)
-    table, equal = compare(columns)
-    print(table)
-    sys.exit(not equal)
+            columns = run_two_clones(Path(folder), options.quick)
+    sys.exit(not compare(columns))
 
 
 if __name__ == "__main__":
