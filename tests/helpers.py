@@ -1,0 +1,197 @@
+"""A tiny data set in MNIST's format, clones of the project that use it, and ways to run stages and commands."""
+
+import contextlib
+import hashlib
+import importlib
+import io
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+
+from src.data.dataset import Dataset
+from src.runtime.cli import run_stage
+from src.sources.idx import write_idx
+
+ROOT = Path(__file__).parents[1]
+TRAIN, TEST, VALIDATION = 330, 110, 50  # 280 training images: four batches of 64 and one of 24
+UNREACHABLE = "http://127.0.0.1:9"  # the discard port
+DIGITS = tuple("0123456789")
+
+Completed = subprocess.CompletedProcess[str]
+
+
+def random_dataset(count: int, seed: int = 0) -> Dataset:
+    """Return `count` images of noise with labels 0 to 9 in turn."""
+    random = np.random.default_rng(seed)
+    images = random.integers(0, 256, (count, 28, 28), np.uint8)
+    return Dataset(images, (np.arange(count) % 10).astype(np.uint8), DIGITS)
+
+
+def tiny_idx(seed: int = 0) -> dict[str, bytes]:
+    """Return MNIST's four files with ten block patterns: each image is a noisy, shifted copy of its class."""
+    random = np.random.default_rng(seed)
+    patterns = np.kron(random.random((10, 5, 5)) < 0.5, np.ones((4, 4)))
+    files = {}
+    for prefix, count in (("train", TRAIN), ("t10k", TEST)):
+        labels = (np.arange(count) % 10).astype(np.uint8)
+        images = np.zeros((count, 28, 28))
+        images[:, 4:24, 4:24] = patterns[labels] * random.uniform(80, 255, (count, 20, 20))
+        for image in images:
+            image[:] = np.roll(image, random.integers(-2, 3, 2), axis=(0, 1))
+        files[f"{prefix}-images-idx3-ubyte"] = write_idx(images.astype(np.uint8))
+        files[f"{prefix}-labels-idx1-ubyte"] = write_idx(labels)
+    return files
+
+
+def sha256_sums(files: dict[str, bytes]) -> dict[str, str]:
+    return {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
+
+
+def write_tiny_project(folder: Path) -> None:
+    """Write the tiny raw files, their SHA-256 sums and a params.yaml that trains on them for seconds."""
+    files = tiny_idx()
+    raw = folder / "data/raw/mnist"
+    raw.mkdir(parents=True)
+    for name, content in files.items():
+        (raw / name).write_bytes(content)
+    lines = [f"{digest}  {name}\n" for name, digest in sha256_sums(files).items()]
+    original = (ROOT / "data/sources/mnist").read_text().splitlines(keepends=True)
+    (folder / "data/sources").mkdir(exist_ok=True)
+    (folder / "data/sources/mnist").write_text("".join([line for line in original if line.startswith("#")] + lines))
+    pixels = np.frombuffer(files["train-images-idx3-ubyte"], np.uint8, offset=16) / 255
+    (folder / "params.yaml").write_text((ROOT / "params.yaml").read_text())
+    edit_params(
+        folder,
+        {
+            "prepare.validation": VALIDATION,
+            "train.batch_size": 64,
+            "train.threads": 1,  # two tests run side by side
+            "train.normalize": {"mean": round(float(pixels.mean()), 3), "std": round(float(pixels.std()), 3)},
+        },
+    )
+
+
+def edit_params(folder: Path, changes: dict[str, Any]) -> None:
+    """Set values of params.yaml by dotted key."""
+    path = folder / "params.yaml"
+    params = yaml.safe_load(path.read_text())
+    for name, value in changes.items():
+        *sections, key = name.split(".")
+        section = params
+        for part in sections:
+            section = section[part]
+        section[key] = value
+    path.write_text(yaml.safe_dump(params, sort_keys=False))
+
+
+def environment(**more: str) -> dict[str, str]:
+    """Return this environment with .venv first on PATH, no data source, no user settings of git, pip and DVC."""
+    binaries = str(Path(sys.executable).parent)
+    return {
+        **{key: value for key, value in os.environ.items() if not key.startswith(("PIP_", "DVC_", "GIT_"))},
+        "PATH": f"{binaries}{os.pathsep}{os.environ['PATH']}",
+        "DATA_MIRROR": UNREACHABLE,
+        "PIP_INDEX_URL": UNREACHABLE,
+        "PIP_CONFIG_FILE": os.devnull,
+        "DVC_NO_ANALYTICS": "1",
+        "GIT_CONFIG_GLOBAL": os.devnull,
+        "GIT_CONFIG_NOSYSTEM": "1",
+        "GIT_AUTHOR_NAME": "test",
+        "GIT_AUTHOR_EMAIL": "test@example.org",
+        "GIT_COMMITTER_NAME": "test",
+        "GIT_COMMITTER_EMAIL": "test@example.org",
+        **more,
+    }
+
+
+def run(command: list[str], folder: Path, check: bool = True, **env: str) -> Completed:
+    """Run a command in `folder`, and fail the test if it fails."""
+    done = subprocess.run(
+        command, cwd=folder, env=environment(**env), capture_output=True, text=True, timeout=300, check=False
+    )
+    if check and done.returncode:
+        pytest.fail(f"{' '.join(command)}: exit {done.returncode}\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}")
+    return done
+
+
+def pipeline() -> dict[str, Any]:
+    """Return the stages of dvc.yaml, with its one parameter filled in."""
+    text = (ROOT / "dvc.yaml").read_text().replace("${prepare.dataset}", "mnist")
+    stages: dict[str, Any] = yaml.safe_load(text)["stages"]
+    return stages
+
+
+def command_of(stage: str) -> list[str]:
+    """Return the command line that dvc.yaml gives for a stage."""
+    words: list[str] = pipeline()[stage]["cmd"].split()
+    return words
+
+
+def run_stage_in(folder: Path, stage: str, check: bool = False) -> Completed:
+    """Run a stage in this process, in `folder`, with the command line of dvc.yaml: no start-up time."""
+    command = command_of(stage)
+    out, err, status = io.StringIO(), io.StringIO(), 0
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        patch.chdir(folder)
+        patch.setattr(sys, "argv", [f"{stage}.py", *command[3:]])
+        for name, value in environment().items():
+            patch.setenv(name, value)
+        for name in set(os.environ) - set(environment()):
+            patch.delenv(name)
+        try:
+            run_stage(importlib.import_module(f"stages.{stage}").main)
+        except SystemExit as end:
+            status = int(end.code or 0)
+        finally:
+            for number, handler in handlers.items():
+                signal.signal(number, handler)
+    if check and status:
+        pytest.fail(f"stage {stage}: exit {status}\n{out.getvalue()}\n{err.getvalue()}")
+    return subprocess.CompletedProcess(command, status, out.getvalue(), err.getvalue())
+
+
+def is_error(done: Completed, *words: str) -> bool:
+    """Return whether a run ended with one `error:` and one `hint:`, all of `words`, status 1 and no traceback."""
+    lines = done.stderr.splitlines()
+    return (
+        done.returncode == 1
+        and [line.split(":")[0] for line in lines if not line.startswith(" ")] == ["error", "hint"]
+        and all(word in done.stderr for word in words)
+    )
+
+
+def new_clone(folder: Path) -> Path:
+    """Copy the project's current files into a new git repository that uses the tiny data set."""
+    listed = run(["git", "ls-files", "--cached", "--others", "--exclude-standard"], ROOT).stdout.splitlines()
+    for name in listed:
+        if (ROOT / name).is_file() and not name.startswith(
+            ("metrics/", "dvc.lock", "data/sources/mnist", "params.yaml")
+        ):
+            target = folder / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / name, target)
+    write_tiny_project(folder)
+    run(["git", "init", "--quiet", "--initial-branch=main"], folder)
+    commit(folder, "start")
+    return folder
+
+
+def commit(folder: Path, message: str) -> None:
+    """Commit all files of a clone."""
+    run(["git", "add", "--all"], folder)
+    run(["git", "commit", "--quiet", "--message", message], folder)
+
+
+def recorded_outputs(folder: Path) -> dict[str, str]:
+    """Return the MD5 sum of every output in dvc.lock, by path."""
+    stages = yaml.safe_load((folder / "dvc.lock").read_text())["stages"]
+    return {out["path"]: out["md5"] for stage in stages.values() for out in stage["outs"]}

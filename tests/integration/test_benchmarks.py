@@ -1,0 +1,33 @@
+"""Measurements in their own processes, and a recipe that DVC runs."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import yaml
+
+from benchmarks.bench import measure, recipe_params, run_isolated
+from tests.helpers import ROOT, run, run_stage_in
+
+
+def test_dvc_runs_a_recipe_by_its_file(finished_clone: Path, tmp_path: Path) -> None:
+    clone = Path(shutil.copytree(finished_clone, tmp_path / "clone", symlinks=True))
+    run(["sh", "-c", "dvc exp run $(cat benchmarks/recipes/dash.txt)"], clone)
+    params = yaml.safe_load((clone / "params.yaml").read_text())
+    assert params["model"]["name"] == "dash"
+    assert json.loads((clone / "metrics/train.json").read_text())["parameters"] == 29_290
+
+
+def test_a_measurement_has_seconds_memory_images_and_a_reproducible_accuracy(
+    tiny: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_stage_in(tiny, "prepare", check=True)
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    monkeypatch.chdir(tiny)
+    first, second = (run_isolated(measure, "tiny", {"seed": 3}) for _ in range(2))
+    assert first["accuracy"] == second["accuracy"] > 0.1
+    epochs = recipe_params("tiny").train.epochs
+    assert first["images_per_s"] * first["seconds"] == pytest.approx(330 * epochs)
+    assert 0 < first["seconds"] < 60
+    assert 100 < first["peak_memory_mb"] < 2000

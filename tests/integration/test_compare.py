@@ -1,0 +1,46 @@
+"""tools.compare with real git, real DVC and real exit statuses."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tests.helpers import ROOT, is_error, run
+
+COMPARE = ["python", "-m", "tools.compare"]
+
+
+def test_compare_reads_a_commit_an_experiment_and_the_workspace(finished_clone: Path, tmp_path: Path) -> None:
+    clone = Path(shutil.copytree(finished_clone, tmp_path / "clone", symlinks=True))
+    run(["dvc", "exp", "run", "--name", "one-step", "-S", "train.epochs=0.1"], clone)
+    result = json.loads(run([*COMPARE, "main", "one-step", "--json"], clone).stdout)
+    assert result["parameters"] == {"train.epochs": [3.4, 0.1]}
+    assert sum(result[cell] for cell in ("both_right", "only_first", "only_second", "both_wrong")) == 110
+    workspace = json.loads(run([*COMPARE, "main", "workspace", "--json"], clone).stdout)
+    assert workspace == {**result, "runs": ["main", "workspace"]}
+    assert result["p_value"] < 0.05
+
+    assert run([*COMPARE, "main", "one-step", "--gate"], clone, check=False).returncode == 1
+    assert run([*COMPARE, "one-step", "main", "--gate"], clone).returncode == 0
+    done = run([*COMPARE, "one-step", "main", "--gate", "--floor", "0.9999"], clone, check=False)
+    assert is_error(done, "quality gate failed: main", "at least 0.9999")
+
+    (clone / "dvc_plots/flipped.png").unlink()
+    assert "main is better" in run([*COMPARE, "one-step", "main"], clone).stdout
+    assert (clone / "dvc_plots/flipped.png").exists()
+
+
+def test_an_unknown_name_is_an_error(finished_clone: Path) -> None:
+    done = run([*COMPARE, "main", "no-such-run"], finished_clone, check=False)
+    assert is_error(done, "`no-such-run` is not a revision, an experiment or `workspace`", "dvc exp list")
+
+
+def test_the_default_recipe_beats_the_notebooks_in_the_history_of_this_repository() -> None:
+    names = [":/^Run the notebook's recipe", ":/^Run the default recipe"]
+    if run(["git", "rev-parse", "--is-shallow-repository"], ROOT).stdout.strip() == "true":
+        pytest.skip("a history without those runs")
+    result = json.loads(run([*COMPARE, *names, "--json"], ROOT).stdout)
+    assert result["only_first"] < result["only_second"]
+    assert result["p_value"] < 0.05
+    assert "train.optimizer" in result["parameters"]

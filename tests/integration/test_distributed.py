@@ -1,0 +1,194 @@
+"""Training with several processes of torchrun, on one host and on two."""
+
+import os
+import re
+import shutil
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import pandas as pd
+import psutil
+import pytest
+
+from tests.helpers import ROOT, Completed, command_of, edit_params, is_error, run, run_stage_in
+from tests.integration.processes import Process, checkpoint_files, finish, wait_until
+
+TRAIN = command_of("train")
+
+Start = Callable[[list[str], Path], Process]
+
+
+@pytest.fixture
+def project(prepared: Path) -> Path:
+    edit_params(prepared, {"train.precision": "fp32"})
+    return prepared
+
+
+def train(folder: Path, processes: int, **changes: object) -> Completed:
+    """Train with changed values of the section `train`."""
+    edit_params(folder, {f"train.{key}": value for key, value in {"processes": processes, **changes}.items()})
+    if processes == 1:
+        return run_stage_in(folder, "train")
+    return run(TRAIN, folder, check=False, PYTHONPATH=str(ROOT))
+
+
+def history(folder: Path) -> pd.DataFrame:
+    return pd.read_csv(folder / "metrics/history.csv")
+
+
+def test_first_two_steps_have_the_same_loss_with_1_2_and_4_processes(
+    project: Path, count: Callable[[str], None]
+) -> None:
+    """Without batch statistics and choice of images, only rounding differs."""
+    losses = []
+    for processes in (1, 2, 4):
+        done = train(project, processes, epochs=0.4, batch_norm=False, hard_fraction=1.0)
+        assert done.returncode == 0, done.stderr
+        assert "2 steps of 64 images" in done.stdout
+        losses.append(history(project)["train_loss"].item())
+    assert losses == pytest.approx([losses[0]] * 3, abs=1e-4)
+    for processes, loss in zip((2, 4), losses[1:], strict=True):
+        count(f"{processes} processes: the loss of the first steps differs by {abs(loss - losses[0]):.0e}")
+
+
+def test_default_recipe_reaches_nearly_the_same_accuracy_with_two_processes(project: Path) -> None:
+    """With batch statistics and hard examples per process."""
+    accuracies = []
+    for processes in (1, 2):
+        done = train(project, processes, epochs=12.0)
+        assert done.returncode == 0, done.stderr
+        assert history(project)["epoch"].tolist() == list(range(1, 13))
+        assert history(project)["learning_rate"].iloc[-1] < 0.001
+        accuracies.append(history(project)["validation_accuracy"].iloc[-1])
+    assert min(accuracies) > 0.9
+    assert abs(accuracies[0] - accuracies[1]) <= 0.06
+
+
+def workers(agent: int) -> list[psutil.Process]:
+    with suppress(psutil.NoSuchProcess):
+        return psutil.Process(agent).children()
+    return []
+
+
+@pytest.mark.parametrize("trials", [1, pytest.param(5, marks=pytest.mark.long)])
+def test_killed_worker_restarts_from_the_checkpoint(
+    project: Path, start: Start, trials: int, count: Callable[[str], None]
+) -> None:
+    """Kill one of two: torchrun restarts both."""
+    for _ in range(trials):
+        edit_params(project, {"train.processes": 2, "train.epochs": 20.0, "train.checkpoint_seconds": 0})
+        process = start(TRAIN, project)
+        wait_until(lambda: checkpoint_files(project), process)
+        workers(process.pid)[1].send_signal(signal.SIGKILL)
+        status, output = finish(process)
+        assert status == 0, output
+        assert output.count("resuming after step") == 1
+        assert "Traceback" not in output
+        assert history(project)["epoch"].tolist() == list(range(1, 21))
+        assert not (project / "data/checkpoints").exists()
+    count(f"{trials} of {trials} trainings of two processes survived kill -9 of one")
+
+
+def test_two_processes_interrupted_by_ctrl_c_save_their_state(project: Path, start: Start) -> None:
+    edit_params(project, {"train.processes": 2, "train.epochs": 20.0, "train.checkpoint_seconds": 0})
+    process = start(TRAIN, project)
+    wait_until(lambda: checkpoint_files(project), process)
+    os.killpg(process.pid, signal.SIGINT)
+    status, output = finish(process)
+    assert status
+    assert "interrupted: the state is saved" in output
+    assert not (project / "data/model/model.safetensors").exists()
+    status, output = finish(start(TRAIN, project))
+    assert status == 0
+    assert "resuming after step" in output
+    assert history(project)["epoch"].tolist() == list(range(1, 21))
+
+
+def test_error_that_one_process_can_tell_is_printed_once(project: Path) -> None:
+    """Without torchrun's traceback: 31 images per batch leave one image in the last batch."""
+    done = train(project, processes=2, batch_size=31)
+    assert is_error(done, "train.batch_size 31 leaves 1 of 280 images in the last batch, expected at least 4")
+
+
+def test_diverging_training_of_two_processes_is_an_error(project: Path) -> None:
+    """It ends, although torchrun restarts it a few times."""
+    done = train(project, processes=2, optimizer="sgd", learning_rate=10.0, batch_norm=False, epochs=4.0)
+    assert done.returncode
+    assert "error: training diverged in epoch 1 at train.learning_rate 10:" in done.stderr
+    assert "IndexError" not in done.stderr
+
+
+def test_other_number_of_processes_than_the_parameter_is_an_error(project: Path) -> None:
+    edit_params(project, {"train.processes": 1})
+    command = ["python", "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", *TRAIN[1:]]
+    done = run(command, project, check=False, PYTHONPATH=str(ROOT))
+    assert done.returncode
+    assert "error: torchrun started 2 processes, but train.processes is 1" in done.stderr
+    assert "hint: dvc exp run -S train.processes=2" in done.stderr
+
+
+@pytest.fixture
+def hosts() -> Iterator[dict[str, str]]:
+    """Two network namespaces with an address each, joined by a cable."""
+    if os.geteuid() or not shutil.which("ip"):
+        pytest.skip("network namespaces need root and iproute2")
+    names = {f"host{os.getpid()}{side}": f"10.99.0.{number}" for number, side in enumerate("ab", start=1)}
+    first, second = names
+    commands = [f"ip netns add {first}", f"ip netns add {second}"]
+    commands += [f"ip link add eth{first[4:]} netns {first} type veth peer name eth{second[4:]} netns {second}"]
+    for name, address in names.items():
+        commands += [f"ip -n {name} addr add {address}/24 dev eth{name[4:]}"]
+        commands += [f"ip -n {name} link set {device} up" for device in (f"eth{name[4:]}", "lo")]
+    try:
+        for command in commands:
+            run(command.split(), Path.cwd())
+        yield names
+    finally:
+        for name in names:
+            run(["ip", "netns", "delete", name], Path.cwd(), check=False)
+
+
+def train_on_hosts(hosts: dict[str, str], folders: list[Path], start: Start) -> list[tuple[int, str]]:
+    """Run the command of docs/scaling.md on each host, and return exit statuses and outputs."""
+    text = (ROOT / "docs/scaling.md").read_text()
+    (documented,) = re.findall(r"(GLOO_SOCKET_IFNAME=.*?)\n```", text, re.DOTALL)
+    assert [word for word in documented.split() if word != "\\"][-len(TRAIN) + 1 :] == TRAIN[1:]
+    address, processes = next(iter(hosts.values())), []
+    for number, (name, folder) in enumerate(zip(hosts, folders, strict=True)):
+        line = documented.replace("INTERFACE", f"eth{name[4:]}").replace("ADDRESS", address)
+        line = f"export PYTHONPATH='{ROOT}'; {line.replace('rank=0', f'rank={number}')}"
+        processes.append(start(["ip", "netns", "exec", name, "sh", "-c", line], folder))
+    return [finish(process) for process in processes]
+
+
+@pytest.fixture
+def other_host(project: Path, tmp_path: Path) -> Path:
+    """The project of the second host."""
+    edit_params(project, {"train.processes": 2, "train.epochs": 2.0})
+    return shutil.copytree(project, tmp_path / "other host")
+
+
+def test_two_hosts_train_as_two_processes_on_one_host_do(
+    project: Path, other_host: Path, hosts: dict[str, str], start: Start
+) -> None:
+    """Only the first host writes."""
+    assert train(project, processes=2).returncode == 0
+    alone = history(project)
+    shutil.rmtree(project / "metrics")
+    results = train_on_hosts(hosts, [project, other_host], start)
+    assert [status for status, _ in results] == [0, 0], results
+    pd.testing.assert_frame_equal(history(project), alone)
+    assert not (other_host / "metrics").exists()
+    assert not (other_host / "data/checkpoints").exists()
+
+
+def test_hosts_that_disagree_on_parameters_are_refused(
+    project: Path, other_host: Path, hosts: dict[str, str], start: Start
+) -> None:
+    edit_params(other_host, {"train.learning_rate": 0.01})
+    (_, _), (status, output) = train_on_hosts(hosts, [project, other_host], start)
+    assert status
+    assert "error: hosts disagree on parameters, data or code: process 1 differs from process 0" in output
+    assert not (project / "data/model/model.safetensors").exists()

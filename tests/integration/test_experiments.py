@@ -1,0 +1,76 @@
+"""Experiments in a copy of the tree, a damaged cache, model versions, and training without a validation set."""
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from tests.helpers import TRAIN, edit_params, pipeline, recorded_outputs, run, run_stage_in
+
+MODEL = "data/model/model.safetensors"
+
+
+@pytest.mark.parametrize("option", ["--temp", "--queue"])
+def test_experiment_elsewhere_imports_its_own_copy_of_the_code(clone: Path, option: str) -> None:
+    marker = clone / "imported.txt"
+    plots = clone / "src/reporting/plots.py"
+    plots.write_text(f"{plots.read_text()}\n\nimport pathlib\n\npathlib.Path({str(marker)!r}).write_text(__file__)\n")
+    run(["dvc", "exp", "run", option, "-S", "plot.dpi=50"], clone)
+    if option == "--queue":
+        run(["dvc", "exp", "run", "--run-all"], clone)
+    assert clone / ".dvc/tmp/exps" in Path(marker.read_text()).parents
+
+
+def test_experiment_elsewhere_finds_the_raw_files_without_network(clone: Path) -> None:
+    """Another split needs them. The copy of the tree has no data/raw."""
+    run(["dvc", "exp", "run", "--temp", "--name", "other-split", "-S", "prepare.seed=1", "prepare"], clone)
+    assert "other-split" in run(["dvc", "exp", "show", "--csv", "--only-changed"], clone).stdout
+    assert "other-split" not in run(["git", "status", "--porcelain"], clone).stdout
+
+
+@pytest.mark.parametrize("path", [MODEL, "data/prepared/test.safetensors"])
+def test_flipped_bit_in_the_cache_is_noticed(clone: Path, path: str) -> None:
+    """DVC does not notice it, because size and time of the file stay the same. The stage that reads the file does."""
+    digest = recorded_outputs(clone)[path]
+    cached = clone / ".dvc/cache/files/md5" / digest[:2] / digest[2:]
+    stat, content = cached.stat(), bytearray(cached.read_bytes())
+    content[len(content) // 2] ^= 1
+    run(["dvc", "status"], clone)  # DVC remembers the intact files by size and time
+    cached.chmod(0o644)
+    cached.write_bytes(content)
+    os.utime(cached, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    cached.chmod(stat.st_mode)
+    (clone / path).unlink()
+    run(["dvc", "checkout", "--force", path], clone)
+    assert (clone / path).read_bytes() == content
+    edit_params(clone, {"evaluate.calibration_bins": 7})
+    done = run(["dvc", "repro", "evaluate"], clone, check=False)
+    assert done.returncode
+    assert f"error: {path} is not" in done.stderr
+    assert "the content has SHA-256" in done.stderr
+    assert "hint: dvc repro --force --single-item" in done.stderr
+
+
+def test_model_version_is_fetched_by_its_tag(clone: Path, tmp_path: Path) -> None:
+    """`gto register` adds a git tag, and `dvc artifacts get` needs only the repository and its remote."""
+    run(["dvc", "remote", "add", "--local", "--default", "store", str(tmp_path / "store")], clone)
+    run(["dvc", "push"], clone)
+    run(["gto", "register", "mnist-net", "--version", "v1.0.0"], clone)
+    assert "v1.0.0" in run(["gto", "show"], clone).stdout
+    run(["dvc", "artifacts", "get", str(clone), "mnist-net", "--rev", "v1.0.0", "-o", "got"], tmp_path)
+    assert (tmp_path / "got").read_bytes() == (clone / MODEL).read_bytes()
+
+
+def test_without_a_validation_set_every_epoch_is_evaluated_on_the_test_set(tiny: Path) -> None:
+    """As in the notebook: training uses every image."""
+    edit_params(tiny, {"prepare.validation": 0})
+    for stage in pipeline():
+        run_stage_in(tiny, stage, check=True)
+    audit, training, evaluation = (
+        json.loads((tiny / f"metrics/{stage}.json").read_text()) for stage in ("inspect", "train", "evaluate")
+    )
+    assert audit["train"]["images"] == TRAIN
+    assert training["validation_accuracy"] == evaluation["accuracy"]
+    card = (tiny / "data/model/model_card.md").read_text()
+    assert "| accuracy on 110 test images after training |" in card

@@ -1,0 +1,59 @@
+"""The page of `dvc plots` in a real browser that has no network."""
+
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.helpers import run
+from tests.stage_checks import load_stages, outputs
+
+BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+OFFLINE = ["--host-resolver-rules=MAP * ~NOTFOUND", "--disable-background-networking", "--disable-component-update"]
+
+
+@pytest.fixture(scope="module")
+def project(finished_clone: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A clone, set up as `make` does it, with an experiment."""
+    folder = shutil.copytree(finished_clone, tmp_path_factory.mktemp("page") / "a clone", symlinks=True)
+    run(["python", "-m", "tools.page"], folder)
+    run(["dvc", "exp", "run", "--name", "short", "-S", "train.epochs=1"], folder)
+    return folder
+
+
+def render(file: Path) -> tuple[str, list[str]]:
+    """Return the page after its scripts ran, and the messages on the browser's console but for Vega's warnings."""
+    browser = next((path for name in BROWSERS if (path := shutil.which(name))), None)
+    if not browser and not os.environ.get("CI"):
+        pytest.skip(f"no browser: {', '.join(BROWSERS)}")
+    assert browser, "CI has to install a browser"
+    command = [browser, "--headless", "--no-sandbox", "--disable-gpu", *OFFLINE]
+    command += [f"--user-data-dir={file.parent}/profile", "--enable-logging=stderr", "--virtual-time-budget=20000"]
+    done = subprocess.run(
+        [*command, "--dump-dom", file.as_uri()], capture_output=True, text=True, timeout=120, check=True
+    )
+    console = [line for line in done.stderr.splitlines() if "CONSOLE" in line]
+    return done.stdout, [line for line in console if '"WARN ' not in line and "uses Vega v5" not in line]
+
+
+@pytest.mark.parametrize(("command", "revisions"), [(["show"], 1), (["diff", "HEAD", "short"], 2)])
+def test_every_plot_is_drawn_without_network(
+    project: Path, command: list[str], revisions: int, count: Callable[[str], None]
+) -> None:
+    """There are as many drawings as specifications, every picture exists, and the console shows no error."""
+    shutil.rmtree(project / "dvc_plots", ignore_errors=True)
+    run(["dvc", "plots", *command], project)
+    file = project / "dvc_plots/index.html"
+    page = file.read_text()
+    charts, pictures = page.count("vegaEmbed('#"), re.findall(r'<img src="(static/[^"]+)"', page)
+    dom, console = render(file)
+    assert not console
+    assert dom.count('class="marks"') == charts >= 5
+    declared = set().union(*(outputs(spec) for spec in load_stages(project).values()))
+    assert len(pictures) == revisions * sum(path.endswith(".png") for path in declared)
+    assert all((file.parent / picture).exists() for picture in pictures)
+    count(f"dvc plots {command[0]}: {charts} of {charts} charts and {len(pictures)} pictures without network")

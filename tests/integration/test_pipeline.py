@@ -1,0 +1,162 @@
+"""The pipeline from end to end, with the real `dvc` and `git`, on the tiny data."""
+
+import hashlib
+import json
+import math
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+import yaml
+from matplotlib.image import imread
+
+from src.metrics import wilson_interval
+from tests.helpers import TEST, edit_params, new_clone, recorded_outputs, run
+from tests.stage_checks import load_stages, outputs
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    values: dict[str, Any] = json.loads(path.read_text())
+    return values
+
+
+def stages_run(output: str) -> list[str]:
+    """Return the stages that `dvc` says it ran."""
+    return re.findall(r"^Running stage '(\w+)'", output, re.MULTILINE)
+
+
+def test_every_declared_output_is_recorded(finished_clone: Path) -> None:
+    declared = set().union(*(outputs(spec) for spec in load_stages(finished_clone).values()))
+    assert set(recorded_outputs(finished_clone)) == declared
+    assert all((finished_clone / path).stat().st_size for path in declared)
+
+
+def test_finished_run_leaves_no_other_files(finished_clone: Path) -> None:
+    """No checkpoint, no partial file, and nothing new for git."""
+    assert not (finished_clone / "data/checkpoints").exists()
+    assert not list(finished_clone.rglob("*.part"))
+    assert not run(["git", "status", "--porcelain"], finished_clone).stdout
+
+
+def test_second_repro_has_nothing_to_do(finished_clone: Path) -> None:
+    done = run(["dvc", "repro"], finished_clone)
+    assert "Data and pipelines are up to date." in done.stdout
+    assert stages_run(done.stdout) == []
+
+
+def test_metrics_agree_with_predictions_and_history(finished_clone: Path) -> None:
+    metrics = read_json(finished_clone / "metrics/evaluate.json")
+    table = pd.read_csv(finished_clone / "metrics/predictions.csv")
+    correct = table["actual"] == table["predicted"]
+    assert len(table) == TEST
+    assert metrics["accuracy"] == pytest.approx(correct.mean(), abs=1e-6)
+    assert metrics["errors"] == (~correct).sum()
+    assert metrics["accuracy_low"] < metrics["accuracy"] <= metrics["accuracy_high"]
+    for name, accuracy in metrics["per_class_accuracy"].items():
+        assert accuracy == pytest.approx(correct[table["actual"] == int(name)].mean(), abs=1e-6)
+    history = pd.read_csv(finished_clone / "metrics/history.csv")
+    training = read_json(finished_clone / "metrics/train.json")
+    params = yaml.safe_load((finished_clone / "params.yaml").read_text())
+    assert list(history["epoch"]) == list(range(1, math.ceil(params["train"]["epochs"]) + 1))
+    assert training["validation_accuracy"] == history["validation_accuracy"].iloc[-1]
+    assert training["parameters"] == 593_200
+
+
+def test_every_number_of_the_model_card_follows_from_metrics_and_predictions(finished_clone: Path) -> None:
+    """Compare all numbers of the card in their order."""
+    card = (finished_clone / "data/model/model_card.md").read_text()
+    audit, training, evaluation = (
+        read_json(finished_clone / f"metrics/{stage}.json") for stage in ("inspect", "train", "evaluate")
+    )
+    train = yaml.safe_load((finished_clone / "params.yaml").read_text())["train"]
+    digest = hashlib.sha256((finished_clone / "data/model/model.safetensors").read_bytes()).hexdigest()
+    fingerprint = training["fingerprint"]
+    for text in (f"SHA-256 `{digest}`", fingerprint["torch"], fingerprint["device"], fingerprint["precision"]):
+        assert text in card
+        card = card.replace(text, "")
+    table = pd.read_csv(finished_clone / "metrics/predictions.csv", dtype=str)
+    expected: list[float] = [28, 28, 10, *range(10), training["parameters"], train["epochs"], audit["train"]["images"]]
+    expected += [train["learning_rate"], train["batch_size"], train["seed"], TEST]
+    expected += [evaluation["accuracy"], 95, evaluation["accuracy_low"], evaluation["accuracy_high"]]
+    numbers = {name: value for name, value in evaluation.items() if isinstance(value, int | float)}
+    expected += [value for name, value in numbers.items() if not name.startswith("accuracy")]
+    expected += [audit["validation"]["images"], training["validation_accuracy"], 95]
+    for name, rows in table.groupby("actual"):
+        correct = int((rows["predicted"] == name).sum())
+        expected += [int(name), len(rows), correct / len(rows), *wilson_interval(correct, len(rows))]
+    wrong = table[table["actual"] != table["predicted"]].groupby(["actual", "predicted"]).size()
+    worst = wrong.reset_index(name="images").sort_values("images", ascending=False, kind="stable").head(5)
+    expected += [int(number) for row in worst.to_numpy() for number in row]
+    found = [float(number.replace(",", "")) for number in re.findall(r"\d[\d,]*\d(?:\.\d+)?|\d+(?:\.\d+)?", card)]
+    assert found == pytest.approx(expected, abs=5.1e-5)
+
+
+def test_every_picture_shows_something(finished_clone: Path) -> None:
+    """At least a hundred pixels below the title are not paper."""
+    pictures = list((finished_clone / "metrics").glob("*.png"))
+    assert pictures
+    for picture in pictures:
+        below_title = imread(picture)[60:, :, :3]
+        assert (below_title < 0.9).any(axis=2).sum() > 100, picture.name
+
+
+def test_second_clone_produces_the_same_bytes(finished_clone: Path, tmp_path: Path) -> None:
+    second = new_clone(tmp_path / "second")
+    run(["dvc", "repro"], second)
+    assert recorded_outputs(second) == recorded_outputs(finished_clone)
+
+
+def test_plot_parameter_reruns_only_plot(finished_clone: Path, tmp_path: Path) -> None:
+    clone = shutil.copytree(finished_clone, tmp_path / "clone", symlinks=True)
+    edit_params(clone, {"plot.dpi": 60})
+    assert stages_run(run(["dvc", "repro"], clone).stdout) == ["plot"]
+
+
+@pytest.fixture(scope="module")
+def experiment(finished_clone: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A clone after an experiment with a learning rate that only YAML 1.2 reads as a number. Copy it to change it."""
+    clone = shutil.copytree(finished_clone, tmp_path_factory.mktemp("experiment") / "clone", symlinks=True)
+    done = run(["dvc", "exp", "run", "--name", "small-rate", "-S", "train.learning_rate=1e-3"], clone)
+    assert stages_run(done.stdout) == ["train", "evaluate", "plot"]
+    return clone
+
+
+def test_experiment_trains_at_the_rate_1e_3(experiment: Path) -> None:
+    assert pd.read_csv(experiment / "metrics/history.csv")["learning_rate"].max() < 0.001
+    assert "small-rate" in run(["dvc", "exp", "show", "--csv", "--only-changed"], experiment).stdout
+
+
+def test_metrics_and_params_diff_show_the_change(experiment: Path) -> None:
+    assert "train.learning_rate" in run(["dvc", "params", "diff"], experiment).stdout
+    changed = json.loads(run(["dvc", "metrics", "diff", "--json"], experiment).stdout)
+    assert {"old", "new", "diff"} <= changed["metrics/evaluate.json"]["loss"].keys()
+
+
+def test_plots_show_and_diff_have_every_chart(experiment: Path) -> None:
+    for command in (["dvc", "plots", "show"], ["dvc", "plots", "diff", "HEAD", "workspace"]):
+        assert "index.html" in run(command, experiment).stdout
+    page = (experiment / "dvc_plots/index.html").read_text()
+    for title in ("Loss", "Accuracy", "Learning rate", "Confusion matrix", "Class balance"):
+        assert f'"{title}"' in page
+    plots = set().union(*(outputs({"plots": spec.get("plots", [])}) for spec in load_stages(experiment).values()))
+    pictures = {path for path in plots if path.endswith(".png")}
+    assert pictures
+    for path in pictures:
+        assert f"workspace_{path.replace('/', '_')}" in page
+
+
+def test_parameter_set_back_is_restored_from_the_run_cache(
+    finished_clone: Path, experiment: Path, tmp_path: Path
+) -> None:
+    clone = shutil.copytree(experiment, tmp_path / "clone", symlinks=True)
+    before = recorded_outputs(finished_clone)
+    assert recorded_outputs(clone)["data/model/model.safetensors"] != before["data/model/model.safetensors"]
+    edit_params(clone, {"train.learning_rate": 0.04})
+    done = run(["dvc", "repro"], clone)
+    assert stages_run(done.stdout) == []
+    assert "is cached - skipping run" in done.stdout
+    assert recorded_outputs(clone) == before
+    assert not run(["git", "status", "--porcelain", "dvc.lock", "metrics"], clone).stdout

@@ -1,0 +1,86 @@
+"""What README.md and docs/ promise exists and runs."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.helpers import ROOT, run
+
+README = (ROOT / "README.md").read_text()
+DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_named_files_exist(document: Path) -> None:
+    """Links, and paths in code marks. Those that a person creates are in code blocks."""
+    text = re.sub(r"```.*?```", "", document.read_text(), flags=re.DOTALL)
+    links = re.findall(r"\]\((?!https?:)([^)#]+)\)", text)
+    code = re.findall(r"`((?:src|metrics|stages|tests|tools|docs|benchmarks)/[\w./]*\w)`", text)
+    missing = [link for link in links if not (document.parent / link).exists()]
+    missing += [path for path in code if not (ROOT / path).exists()]
+    assert not missing
+    assert document.name != "README.md" or len(links) + len(code) > 20
+
+
+def test_every_guarantee_names_existing_tests() -> None:
+    text = (ROOT / "docs/guarantees.md").read_text()
+    files = list((ROOT / "tests").rglob("test_*.py"))
+    names = {path.name for path in files}
+    code = "\n".join(path.read_text() for path in files)
+    rows = [line for line in text.splitlines() if line.startswith("| ") and "| test |" not in line]
+    assert len(rows) > 15
+    proofs = [re.findall(r"`(test_\w+(?:\.py)?|make [\w-]+)`", row.rsplit("|", 2)[1]) for row in rows]
+    assert all(proofs)
+    named = {name for proof in proofs for name in proof if name.startswith("test_")}
+    assert not {name for name in named if name not in names and f"def {name}(" not in code}
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_make_commands_are_targets(document: Path) -> None:
+    """In code marks and code blocks."""
+    text, makefile = document.read_text(), (ROOT / "Makefile").read_text()
+    targets = set(re.findall(r"^([a-z./-]+):", makefile, re.MULTILINE))
+    commands = set(re.findall(r"(?:`|^)make ([a-z./-]+)", text, re.MULTILINE))
+    assert commands <= targets
+    assert document.name != "README.md" or {"repro", "test"} <= commands
+
+
+def test_ten_minutes_run_as_written(clone: Path) -> None:
+    """In a clone on the tiny data whose first `make repro` has been committed, as in the real history."""
+    if not (Path(sys.executable).parents[1] / "ready").exists():
+        pytest.skip("needs the environment that make creates")
+    (clone / ".venv").symlink_to(Path(sys.executable).parents[1])
+    for lock in ("requirements.txt", "requirements-dev.txt"):
+        os.utime(clone / lock, (0, 0))  # older than the environment, so that make does not create it again
+    block = README.split("## Ten minutes")[1].split("```")[1].removeprefix("console")
+    output = run(["bash", "-euxc", block], clone).stdout
+    for words in (
+        "metrics/evaluate.json",
+        "one-epoch",
+        "McNemar",
+        "dvc_plots/index.html",
+        "validation std",
+        "docs/photo.jpg: ",
+    ):
+        assert words in output, words
+    assert not run(["git", "status", "--porcelain"], clone).stdout
+
+
+@pytest.mark.parametrize(("column", "message"), [(0, "Run the notebook's recipe"), (1, "Run the default recipe")])
+def test_figures_are_those_of_the_commits(column: int, message: str) -> None:
+    """The table of results shows what two runs committed."""
+    show = ["git", "log", "-1", "--format=%H", f"--grep=^{message}"]
+    commit = subprocess.run(show, cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
+    if not commit:
+        pytest.skip("a history without that run")
+    content = subprocess.check_output(["git", "show", f"{commit}:metrics/evaluate.json"], cwd=ROOT, text=True)
+    metrics = json.loads(content)
+    for metric in ("accuracy", "accuracy_low", "accuracy_high", "errors", "loss", "expected_calibration_error"):
+        row = re.search(rf"metrics/evaluate.json +{metric} +(\S+) +(\S+)", README)
+        assert row, metric
+        assert float(row.groups()[column]) == pytest.approx(metrics[metric], abs=5.1e-6)

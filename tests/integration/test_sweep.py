@@ -1,0 +1,65 @@
+"""tools.sweep in DVC's real queue, with a real crash and a real failure."""
+
+import shutil
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import psutil
+
+from tests.helpers import environment, is_error, run
+
+SWEEP = ["python", "-m", "tools.sweep"]
+
+
+def processes_in(folder: Path) -> list[psutil.Process]:
+    """Return the processes that work in a folder or below."""
+    running = psutil.process_iter(["cwd", "cmdline"])
+    return [process for process in running if process.info["cwd"] and Path(process.info["cwd"]).is_relative_to(folder)]
+
+
+def kill_during_training(command: list[str], folder: Path) -> None:
+    """Start a sweep, and kill it and DVC's queue with SIGKILL while a training runs."""
+    process = subprocess.Popen(command, cwd=folder, env=environment(), start_new_session=True)
+    try:
+        deadline = time.monotonic() + 120
+        while "stages.train" not in str([part.info["cmdline"] for part in processes_in(folder)]):
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+    finally:
+        killed = processes_in(folder)
+        for part in killed:
+            part.send_signal(signal.SIGKILL)
+        process.wait()
+    _, alive = psutil.wait_procs(killed, timeout=10)
+    assert not alive, "process 1 does not reap orphans: `dvc queue kill` needs that (docker run --init)"
+
+
+def test_a_sweep_continues_after_a_crash_and_reports_failures(finished_clone: Path, tmp_path: Path) -> None:
+    clone = Path(shutil.copytree(finished_clone, tmp_path / "clone", symlinks=True))
+    command = [*SWEEP, "dash", "--seeds", "2", "-S", "train.epochs=2,3"]
+    kill_during_training(command, clone)
+
+    crashed = run(command, clone, check=False)
+    assert is_error(crashed, "as running, but no worker of its queue is alive")
+    hint = crashed.stderr.split("hint: ")[1].split("#")[0].strip()
+    assert hint.startswith("dvc queue kill ")
+    run(hint.split(), clone)
+
+    board = run(command, clone).stdout
+    rows = [line.split() for line in board.splitlines() if line.lstrip().startswith("dash ")]
+    assert sorted((row[1], row[2]) for row in rows) == [("train.epochs=2", "2"), ("train.epochs=3", "2")]
+    assert all(row[-1] != "-" for row in rows)  # seconds of training, by the name of the experiment
+    assert "1 failed" in board  # the killed one
+
+    queued = run(["dvc", "queue", "status"], clone).stdout
+    run(command, clone)
+    assert run(["dvc", "queue", "status"], clone).stdout == queued  # nothing was left to do
+
+    plots = clone / "src/reporting/plots.py"
+    plots.write_text(f"{plots.read_text()}\nraise SystemExit(9)\n")
+    failing = run([*SWEEP, "dash", "-S", "train.epochs=4"], clone, check=False)
+    assert failing.returncode == 1
+    assert "error: 1 of 1 trainings are not done\nhint: dvc queue logs" in failing.stderr
+    assert "2 failed" in failing.stdout

@@ -1,0 +1,50 @@
+"""Inference and evaluation."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from src.models.inference import EVALUATION_BATCH, evaluate, get_correct_prediction_count, predict
+from src.params import Normalize
+from src.registry import MODELS, create_model
+from tests.helpers import random_dataset
+
+CPU = torch.device("cpu")
+NORMALIZE = Normalize(mean=0.1307, std=0.3081)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_prediction_is_log_probabilities_of_every_network(name: str) -> None:
+    output = predict(create_model(name, 7), random_dataset(4).images, NORMALIZE, CPU)
+    assert (output.shape, output.dtype) == ((4, 7), torch.float32)
+    assert torch.allclose(output.exp().sum(dim=1), torch.ones(4))
+
+
+def test_prediction_keeps_the_order_of_the_images_across_batches() -> None:
+    images, net = random_dataset(EVALUATION_BATCH + 3).images, create_model("dash", 10)
+    whole = predict(net, images, NORMALIZE, CPU)
+    last = predict(net, images[EVALUATION_BATCH:], NORMALIZE, CPU)
+    assert torch.allclose(whole[EVALUATION_BATCH:], last, atol=1e-5)
+
+
+def test_prediction_does_not_change_the_network() -> None:
+    net = create_model("tiny", 10).train()
+    before = {name: tensor.clone() for name, tensor in net.state_dict().items()}
+    predict(net, random_dataset(4).images, NORMALIZE, CPU)
+    assert all(torch.equal(tensor, before[name]) for name, tensor in net.state_dict().items())
+
+
+def test_loss_and_accuracy_are_means_over_images_not_batches() -> None:
+    """507 images in batches of 500 and 7 have the metrics of one batch of 507."""
+    data, net = random_dataset(EVALUATION_BATCH + 7), create_model("dash", 10).eval()
+    loss, accuracy = evaluate(net, data, NORMALIZE, CPU)
+    with torch.no_grad():
+        logits = net((torch.tensor(data.images)[:, None] / 255 - 0.1307) / 0.3081)
+    labels = torch.tensor(data.labels).long()
+    assert loss == pytest.approx(F.cross_entropy(logits, labels).item(), rel=1e-5)
+    assert accuracy == (logits.argmax(dim=1) == labels).sum().item() / 507
+
+
+def test_correct_predictions_are_counted() -> None:
+    outputs = torch.tensor([[0.9, 0.1], [0.2, 0.8], [0.6, 0.4]])
+    assert get_correct_prediction_count(outputs, torch.tensor([0, 1, 1])) == 2

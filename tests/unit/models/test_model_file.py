@@ -1,0 +1,107 @@
+"""The model file."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.numpy import save_file
+
+from src.data.tensor_file import load_tensors, save_tensors
+from src.models.model_file import ModelMetadata, load_model, save_model, to_arrays
+from src.params import Normalize
+from src.registry import MODELS, create_model
+from src.runtime.errors import PipelineError
+from tests.helpers import DIGITS
+
+Tensors = dict[str, np.ndarray]
+
+
+def metadata(network: str = "net") -> ModelMetadata:
+    return ModelMetadata(
+        network=network,
+        classes=DIGITS,
+        input_shape=(1, 28, 28),
+        normalize=Normalize(mean=0.1, std=0.3),
+        fingerprint={"torch": "2", "threads": 1},
+    )
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """The file of an untrained `net`."""
+    save_model(tmp_path / "model.safetensors", create_model("net", 10), metadata())
+    return tmp_path / "model.safetensors"
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_saved_model_is_loaded_unchanged(tmp_path: Path, name: str) -> None:
+    net = create_model(name, 10).to(memory_format=torch.channels_last)
+    save_model(tmp_path / "a", net, metadata(name))
+    loaded, about = load_model(tmp_path / "a")
+    assert about == metadata(name)
+    assert type(loaded) is type(net)
+    for key, tensor in net.state_dict().items():
+        assert torch.equal(loaded.state_dict()[key], tensor)
+
+
+def test_same_model_gives_the_same_bytes(path: Path) -> None:
+    before = path.read_bytes()
+    save_model(path, *load_model(path))
+    assert path.read_bytes() == before
+
+
+def test_arrays_are_contiguous() -> None:
+    tensor = torch.arange(24.0).reshape(1, 2, 3, 4).to(memory_format=torch.channels_last)
+    array = to_arrays({"a": tensor})["a"]
+    assert array.flags["C_CONTIGUOUS"]
+    assert array.ravel().tolist() == list(range(24))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda path: path.unlink(), "no such file"),
+        (lambda path: path.write_bytes(b"PK\x03\x04 a zip of torch.save"), "SafetensorError"),
+        (lambda path: path.write_bytes(path.read_bytes()[:-100]), "SafetensorError"),
+        (
+            lambda path: path.write_bytes(path.read_bytes()[:-1] + bytes([path.read_bytes()[-1] ^ 1])),
+            "the content has SHA-256",
+        ),
+        (lambda path: save_file(load_tensors(path)[0], path), "written by another program"),
+    ],
+)
+def test_missing_damaged_or_foreign_file_is_an_error(path: Path, change: Callable[[Path], Any], message: str) -> None:
+    change(path)
+    with pytest.raises(PipelineError) as error:
+        load_model(path)
+    assert str(error.value).startswith(f"error: {path} is not a model of this pipeline: ")
+    assert message in str(error.value)
+    assert str(error.value).endswith("hint: dvc repro --force --single-item train")
+
+
+@pytest.mark.parametrize(
+    ("tensors", "about", "message"),
+    [
+        (lambda weights: {"conv1.weight": weights["conv1.weight"]}, {}, r"Missing key\(s\) in state_dict"),
+        (lambda weights: weights, {"network": "tiny"}, "Unexpected key"),
+        (lambda weights: {**weights, "fc2.bias": np.zeros(9, np.float32)}, {}, "size mismatch for fc2.bias"),
+        (lambda weights: {**weights, "fc2.bias": np.full(10, np.nan, np.float32)}, {}, "fc2.bias .* is not finite"),
+        (lambda weights: {**weights, "fc2.bias": np.zeros(10)}, {}, "fc2.bias has dtype torch.float64"),
+        (lambda weights: weights, {"classes": 5, "normalize": None}, "2 validation errors"),
+        (lambda weights: weights, {"classes": ["0", "1"]}, "size mismatch for fc2"),
+        (lambda weights: weights, {"network": "large"}, r"network large does not read images of shape \(1, 28, 28\)"),
+        (lambda weights: weights, {"input_shape": [3, 28, 28]}, r"net does not read images of shape \(3, 28, 28\)"),
+        (lambda weights: weights, {"input_shape": [1, 32, 32]}, r"net does not read images of shape \(1, 32, 32\)"),
+        (lambda weights: weights, {"input_shape": [28, 28]}, "1 validation error"),
+    ],
+)
+def test_content_that_does_not_fit_the_network_is_an_error(
+    path: Path, tensors: Callable[[Tensors], Tensors], about: dict[str, object], message: str
+) -> None:
+    weights, values = load_tensors(path)
+    save_tensors(path, tensors(weights), {**values, **about})
+    with pytest.raises(PipelineError, match=f"is not a model of this pipeline: (.|\n)*{message}"):
+        load_model(path)

@@ -1,0 +1,38 @@
+"""Two small networks with batch norm of their own."""
+
+import torch
+from torch import nn
+
+from src.models.small import Dash, Separable, Tiny, conv_bn_relu
+
+
+def test_dash_ignores_the_two_outermost_pixels() -> None:
+    net = Dash(10).eval()
+    images = torch.randn(2, 1, 28, 28)
+    changed = torch.zeros_like(images)
+    changed[..., 2:-2, 2:-2] = images[..., 2:-2, 2:-2]
+    assert torch.equal(net(images), net(changed))
+    changed[..., 2, 2] += 1
+    assert not torch.equal(net(images), net(changed))
+
+
+def test_tiny_returns_logits() -> None:
+    net = Tiny(10).eval()
+    nn.init.zeros_(net.head.weight)
+    nn.init.constant_(net.head.bias, 3.0)
+    assert net(torch.randn(2, 1, 28, 28)).tolist() == [[3.0] * 10] * 2
+
+
+def test_separable_adds_its_input_if_shapes_agree() -> None:
+    images = torch.randn(2, 8, 5, 5)
+    same, wider = Separable(8, 8).eval(), Separable(8, 12).eval()
+    assert torch.equal(same(images), images + same.pointwise(same.depthwise(images)))
+    assert torch.equal(wider(images), wider.pointwise(wider.depthwise(images)))
+    assert wider(images).shape == (2, 12, 5, 5)
+
+
+def test_conv_bn_relu_is_a_convolution_without_bias_batch_norm_and_relu() -> None:
+    layers = nn.Sequential(*conv_bn_relu(1, 4, 3, stride=2, padding=1))
+    assert [type(layer) for layer in layers] == [nn.Conv2d, nn.BatchNorm2d, nn.ReLU]
+    assert layers[0].bias is None
+    assert layers(torch.randn(2, 1, 28, 28)).shape == (2, 4, 14, 14)

@@ -1,0 +1,41 @@
+"""The notebook's model summary."""
+
+from src.models.net import Net
+from src.models.small import Tiny
+from src.models.summary import model_summary
+
+
+def test_summary_equals_the_notebooks() -> None:
+    assert model_summary(Net(10), (1, 28, 28)).splitlines() == [
+        "----------------------------------------------------------------",
+        "        Layer (type)              Output Shape         Param #",
+        "================================================================",
+        "            Conv2d-1          [-1, 32, 26, 26]             320",
+        "            Conv2d-2          [-1, 64, 24, 24]          18,496",
+        "            Conv2d-3         [-1, 128, 10, 10]          73,856",
+        "            Conv2d-4           [-1, 256, 8, 8]         295,168",
+        "            Linear-5                  [-1, 50]         204,850",
+        "            Linear-6                  [-1, 10]             510",
+        "================================================================",
+        "Total params: 593,200",
+        "Trainable params: 593,200",
+        "Non-trainable params: 0",
+        "----------------------------------------------------------------",
+        "Input size (MB): 0.00",
+        "Forward/backward pass size (MB): 0.67",
+        "Params size (MB): 2.26",
+        "Estimated Total Size (MB): 2.94",
+        "----------------------------------------------------------------",
+    ]
+
+
+def test_fixed_parameters_are_counted_as_non_trainable() -> None:
+    net = Net(10)
+    net.fc2.bias.requires_grad = False
+    assert "Trainable params: 593,190\nNon-trainable params: 10" in model_summary(net, (1, 28, 28))
+
+
+def test_summary_leaves_no_hooks() -> None:
+    net = Tiny(10)
+    assert model_summary(net, (1, 28, 28)) == model_summary(net, (1, 28, 28))
+    assert not any(module._forward_hooks for module in net.modules())

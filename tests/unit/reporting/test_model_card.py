@@ -1,0 +1,87 @@
+"""The model card, from the numbers of one run."""
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from src.params import Params
+from src.reporting.model_card import model_card
+
+CONFUSION = pd.DataFrame([[9, 1, 0], [0, 8, 2], [1, 3, 1006]], ["cat", "dog", "NA"], ["cat", "dog", "NA"])
+AUDIT = {
+    "train": {"images": 55_000, "shape": [28, 28]},
+    "validation": {"images": 5_000, "shape": [28, 28]},
+    "test": {"images": 1_030, "shape": [28, 28]},
+}
+TRAINING = {
+    "parameters": 593_200,
+    "validation_accuracy": 0.9972,
+    "fingerprint": {"torch": "2.14.1", "device": "cpu AVX512", "precision": "bfloat16", "threads": 2},
+}
+EVALUATION = {
+    "accuracy": 0.9956,
+    "accuracy_low": 0.994099,
+    "accuracy_high": 0.996721,
+    "loss": 0.0148721,
+    "errors": 1234,
+    "per_class_accuracy": {"cat": 0.9},
+}
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    path = tmp_path / "model.safetensors"
+    path.write_bytes(b"weights")
+    return path
+
+
+def card(params: Params, model: Path, **evaluation: Any) -> list[str]:
+    """The lines of the card."""
+    return model_card(params, model, AUDIT, TRAINING, {**EVALUATION, **evaluation}, CONFUSION).splitlines()
+
+
+def test_card_names_task_file_network_and_machine(params: Params, model: Path) -> None:
+    lines = card(params, model)
+    assert "Classifies gray images of 28 x 28 pixels into 3 classes: cat, dog, NA." in lines
+    assert f"- File: `{model}`, SHA-256 `{hashlib.sha256(b'weights').hexdigest()}`" in lines
+    assert "- Network: `net`, 593,200 parameters" in lines
+    assert "- Computed with torch 2.14.1 on cpu AVX512, bfloat16" in lines
+    assert any("epochs on 55,000 images with muon, learning rate" in line for line in lines)
+
+
+def test_card_lists_every_number_of_the_evaluation(params: Params, model: Path) -> None:
+    lines = card(params, model, macro_f1=0.98765)
+    start = lines.index("| on 1,030 test images |  |")
+    assert lines[start + 2 : start + 7] == [
+        "| accuracy | 0.9956, 95 % interval 0.9941 to 0.9967 |",
+        "| loss | 0.0149 |",
+        "| errors | 1,234 |",
+        "| macro f1 | 0.9877 |",
+        "| accuracy on 5,000 validation images after training | 0.9972 |",
+    ]
+
+
+def test_card_lists_every_class_with_its_interval(params: Params, model: Path) -> None:
+    lines = card(params, model)
+    assert "| cat | 10 | 0.9000 | 0.5958 to 0.9821 |" in lines
+    assert "| NA | 1,010 | 0.9960 | 0.9899 to 0.9985 |" in lines
+
+
+def test_card_lists_the_most_frequent_confusions_first(params: Params, model: Path) -> None:
+    lines = card(params, model)
+    start = lines.index("| actual | predicted | images |")
+    assert lines[start + 2 : start + 7] == [
+        "| NA | dog | 3 |",
+        "| dog | NA | 2 |",
+        "| cat | dog | 1 |",
+        "| NA | cat | 1 |",
+        "",
+    ]
+
+
+def test_card_says_test_images_if_there_is_no_validation_set(params: Params, model: Path) -> None:
+    without = params.model_copy(update={"prepare": params.prepare.model_copy(update={"validation": 0})})
+    assert "| accuracy on 5,000 test images after training | 0.9972 |" in card(without, model)

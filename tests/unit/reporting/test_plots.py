@@ -1,0 +1,106 @@
+"""The figures of the plot stage."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.figure import Figure
+
+from src.data.dataset import Dataset
+from src.reporting import plots
+
+CLASSES = ("cat", "dog")
+TEST_SET = Dataset(np.full((4, 28, 28), 200, np.uint8), np.array([0, 0, 1, 1], np.uint8), CLASSES)
+PREDICTIONS = pd.DataFrame(
+    {
+        "index": [0, 1, 2, 3],
+        "actual": ["cat", "cat", "dog", "dog"],
+        "predicted": ["cat", "dog", "cat", "cat"],
+        "confidence": [0.9, 0.6, 0.8, 0.8],
+    }
+)
+CONFUSION = pd.DataFrame([[1, 1], [2, 0]], list(CLASSES), list(CLASSES))
+HISTORY = pd.DataFrame(
+    {
+        "epoch": [1, 2],
+        "train_loss": [0.5, 0.25],
+        "train_accuracy": [0.8, 0.9],
+        "validation_loss": [0.4, 0.2],
+        "validation_accuracy": [0.85, 0.95],
+    }
+)
+
+
+@pytest.fixture
+def texts(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """All texts of the figure that the test draws."""
+    found: list[str] = []
+    original = plots.saved_figure
+
+    @contextmanager
+    def recording(path: Path, width: float, height: float, dpi: int = 120) -> Iterator[Figure]:
+        with original(path, width, height, dpi) as figure:
+            yield figure
+            found.extend(text.get_text() for text in figure.findobj(lambda artist: hasattr(artist, "get_text")))
+
+    monkeypatch.setattr(plots, "saved_figure", recording)
+    monkeypatch.setattr("src.drawing.saved_figure", recording)
+    return found
+
+
+def test_mistakes_are_sorted_by_confidence_then_index() -> None:
+    assert plots.mistakes_by_confidence(PREDICTIONS)["index"].tolist() == [2, 3, 1]
+
+
+def test_history_titles_show_the_last_epoch_and_the_test_metrics(tmp_path: Path, texts: list[str]) -> None:
+    final = {"loss": 0.3, "accuracy": 0.9}
+    plots.plot_train_test_metrics(tmp_path / "a.png", HISTORY, "validation", final, 50)
+    assert {
+        "Training loss: 0.2500",
+        "Training accuracy: 90.00%",
+        "Validation loss: 0.2000",
+        "Validation accuracy: 95.00%",
+        "test 0.3000",
+        "test 90.00%",
+    } <= set(texts)
+
+
+def test_history_without_validation_set_is_of_the_test_set(tmp_path: Path, texts: list[str]) -> None:
+    plots.plot_train_test_metrics(tmp_path / "a.png", HISTORY, "test", {"loss": 0.2, "accuracy": 0.95}, 50)
+    assert "Test loss: 0.2000" in texts
+    assert "test 0.2000" not in texts
+
+
+def test_confusion_matrix_shows_every_count(tmp_path: Path, texts: list[str]) -> None:
+    plots.plot_confusion_matrix(tmp_path / "a.png", CONFUSION, TEST_SET, PREDICTIONS, 50)
+    assert "3 mistakes in 4 test images" in texts
+    counts = [text for text in texts if text and text in "12"]
+    assert counts == ["1", "1", "2"]
+
+
+def test_mistakes_show_actual_and_predicted_class(tmp_path: Path, texts: list[str]) -> None:
+    plots.plot_confident_mistakes(tmp_path / "a.png", TEST_SET, PREDICTIONS, 2, 50)
+    assert "The 2 most confident of 3 mistakes (actual → predicted)" in texts
+    assert texts.count("dog → cat\n80% sure") == 2
+
+
+def test_model_without_mistakes_is_drawn(tmp_path: Path, texts: list[str]) -> None:
+    right = PREDICTIONS.assign(predicted=PREDICTIONS["actual"])
+    plots.plot_confident_mistakes(tmp_path / "a.png", TEST_SET, right, 2, 50)
+    plots.plot_confusion_matrix(
+        tmp_path / "b.png", pd.DataFrame(np.diag([2, 2]), CLASSES, CLASSES), TEST_SET, right, 50
+    )
+    assert {"The 0 most confident of 0 mistakes (actual → predicted)", "0 mistakes in 4 test images"} <= set(texts)
+
+
+def test_per_class_accuracy_shows_each_class_and_all(tmp_path: Path, texts: list[str]) -> None:
+    plots.plot_per_class_accuracy(tmp_path / "a.png", CONFUSION, 50)
+    assert {"cat", "dog", "50.00%", "0.00%", "all 25.00% "} <= set(texts)
+
+
+def test_reliability_is_drawn(tmp_path: Path, texts: list[str]) -> None:
+    plots.plot_reliability(tmp_path / "a.png", PREDICTIONS, 15, 50)
+    assert "Accuracy by confidence, with 95 % intervals" in texts

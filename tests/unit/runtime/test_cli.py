@@ -1,0 +1,117 @@
+"""The command line of the stages, and how expected errors end a process."""
+
+import signal
+import sys
+from pathlib import Path
+
+import pytest
+
+from src.params import Params
+from src.runtime.cli import exit_on_error, exit_with_error, run_stage
+from src.runtime.errors import PipelineError
+from tests.helpers import ROOT
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The working folder, with the params.yaml of the project."""
+    (tmp_path / "params.yaml").write_text((ROOT / "params.yaml").read_text())
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("DVC_STAGE", raising=False)
+    return tmp_path
+
+
+def set_command_line(monkeypatch: pytest.MonkeyPatch, *options: str) -> None:
+    monkeypatch.setattr(sys, "argv", ["stages/count.py", *options])
+
+
+@pytest.mark.usefixtures("folder")
+def test_arguments_of_main_are_options(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = []
+
+    def main(params: Params, prepared: Path, model_card: Path) -> None:
+        calls.append((params.prepare.seed, prepared, model_card))
+
+    set_command_line(monkeypatch, "--prepared", "data/prepared", "--model-card", "card.md")
+    run_stage(main)
+    assert calls == [(0, Path("data/prepared"), Path("card.md"))]
+
+
+def test_missing_option_is_an_error(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    set_command_line(monkeypatch)
+    with pytest.raises(SystemExit) as end:
+        run_stage(lambda params, prepared: None)
+    assert end.value.code == 2
+    assert "python -m stages.count: error: the following arguments are required: --prepared" in capsys.readouterr().err
+
+
+def test_stage_holds_its_lock(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    set_command_line(monkeypatch)
+    found = []
+    run_stage(lambda params: found.append((folder / ".dvc/tmp/count.lock").exists()))
+    assert found == [True]
+
+
+def test_worker_processes_take_no_lock(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Under torchrun the main process holds the lock while the others work."""
+    set_command_line(monkeypatch)
+    monkeypatch.setenv("RANK", "1")
+    found = []
+    run_stage(lambda params: found.append((folder / ".dvc/tmp/count.lock").exists()))
+    assert found == [False]
+
+
+def test_invalid_params_end_a_stage_before_any_work(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = (folder / "params.yaml").read_text()
+    (folder / "params.yaml").write_text(text.replace("batch_size:", "batch_siz:"))
+    set_command_line(monkeypatch)
+    with pytest.raises(SystemExit) as end:
+        run_stage(lambda params: pytest.fail("main was called"))
+    assert end.value.code == 1
+    assert capsys.readouterr().err == (
+        "error: params.yaml has 2 mistakes:\n"
+        "       train.batch_size: missing\n"
+        "       train.batch_siz: unknown key; did you mean batch_size?\n"
+        "hint: git diff params.yaml   # fix it, then: dvc repro\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "printed"),
+    [
+        (PipelineError("no cake", "make cake"), 1, "error: no cake\nhint: make cake\n"),
+        (
+            OSError(28, "No space left on device", "data/a.bin"),
+            1,
+            "error: data/a.bin cannot be read or written: No space left on device\n"
+            "hint: df -h . && ls -ld 'data/a.bin'   # then repeat the command\n",
+        ),
+        (
+            KeyboardInterrupt("the state is saved"),
+            130,
+            "interrupted: the state is saved\n"
+            "hint: run the same command again   # training resumes from its checkpoint\n",
+        ),
+    ],
+)
+def test_expected_errors_are_printed_without_traceback(
+    capsys: pytest.CaptureFixture[str], error: BaseException, status: int, printed: str
+) -> None:
+    with pytest.raises(SystemExit) as end, exit_on_error():
+        raise error
+    assert end.value.code == status
+    assert capsys.readouterr().err == printed
+
+
+def test_bugs_keep_their_traceback() -> None:
+    with pytest.raises(ZeroDivisionError), exit_on_error():
+        _ = 1 / 0
+
+
+def test_exit_with_error_ignores_further_signals(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as end:
+        exit_with_error("error: a", status=3)
+    assert (end.value.code, capsys.readouterr().err) == (3, "error: a\n")
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_IGN

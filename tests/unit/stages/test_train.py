@@ -1,0 +1,199 @@
+"""The train stage on tiny data: what it writes, and what it says if something is wrong."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from src.data.dataset import load_split, save_dataset
+from src.models.model_file import load_model
+from src.params import Params
+from src.registry import MODELS, ModelSpec
+from src.runtime.errors import PipelineError
+from stages.train import main
+from tests.helpers import edit_params, is_error, random_dataset, run_stage_in
+
+PREPARED, CHECKPOINTS, METRICS = Path("data/prepared"), Path("data/checkpoints"), Path("metrics")
+MODEL = Path("data/model/model.safetensors")
+TRAIN = PREPARED / "train.safetensors"
+
+
+class Perceptron(nn.Sequential):
+    """A network that a test registers."""
+
+    def __init__(self, classes: int) -> None:
+        super().__init__(nn.Flatten(), nn.Linear(28 * 28, 8), nn.ReLU())
+        self.add_module("head", nn.Linear(8, classes))
+
+
+@pytest.fixture
+def prepared(tiny: Path) -> Path:
+    """The folder after `prepare`, with parameters for one epoch of a small network."""
+    changes = {"optimizer": "muon", "batch_norm": False, "low_res_fraction": 0.0, "epochs": 1, "precision": "fp32"}
+    edit_params(tiny, {"model.name": "dash", **{f"train.{name}": value for name, value in changes.items()}})
+    run_stage_in(tiny, "prepare", check=True)
+    return tiny
+
+
+def outputs(folder: Path) -> list[str]:
+    found = [path for name in ("metrics", "data/model") for path in (folder / name).rglob("*")]
+    return sorted(str(path.relative_to(folder)) for path in found)
+
+
+def test_train_writes_the_model_and_its_metrics(prepared: Path) -> None:
+    done = run_stage_in(prepared, "train", check=True)
+    assert outputs(prepared) == ["data/model/model.safetensors", "metrics/history.csv", "metrics/train.json"]
+    assert "Total params: 29,290" in done.stdout
+    assert "epoch 1/1  learning rate " in done.stdout
+    assert "5 steps of 64 images in " in done.stdout
+    metrics = json.loads((prepared / METRICS / "train.json").read_text())
+    assert (metrics["parameters"], metrics["epoch"]) == (29_290, 1)
+    assert metrics["fingerprint"] == {
+        "torch": torch.__version__,
+        "device": f"cpu {torch.backends.cpu.get_cpu_capability()}",
+        "precision": "float32",
+        "threads": 1,
+    }
+    header, row = (prepared / METRICS / "history.csv").read_text().splitlines()
+    assert header == "epoch,learning_rate,train_loss,train_accuracy,validation_loss,validation_accuracy"
+    assert row.startswith("1,")
+    _, metadata = load_model(prepared / MODEL)
+    assert (metadata.network, metadata.input_shape, metadata.classes) == ("dash", (1, 28, 28), tuple("0123456789"))
+
+
+def test_finished_training_leaves_no_checkpoint(prepared: Path) -> None:
+    run_stage_in(prepared, "train", check=True)
+    assert not (prepared / CHECKPOINTS).exists()
+    assert not list(prepared.rglob("*.part"))
+
+
+def test_equal_runs_write_equal_bytes(prepared: Path) -> None:
+    contents = []
+    for _ in range(2):
+        run_stage_in(prepared, "train", check=True)
+        contents.append([(prepared / path).read_bytes() for path in outputs(prepared)])
+        shutil.rmtree(prepared / "data/model")
+    assert contents[0] == contents[1]
+
+
+def test_batch_norm_is_folded_into_the_model(prepared: Path) -> None:
+    edit_params(prepared, {"model.name": "net", "train.batch_norm": True, "train.low_res_fraction": 0.8})
+    run_stage_in(prepared, "train", check=True)
+    net, _ = load_model(prepared / MODEL)
+    assert sum(weight.numel() for weight in net.parameters()) == 593_200
+    assert json.loads((prepared / METRICS / "train.json").read_text())["parameters"] == 593_200
+
+
+def test_missing_device_is_an_error(prepared: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    edit_params(prepared, {"train.device": "cuda"})
+    assert is_error(
+        run_stage_in(prepared, "train"),
+        "error: train.device is cuda, but torch ",
+        "hint: dvc exp run -S train.device=auto",
+    )
+    assert outputs(prepared) == []
+
+
+def test_several_mistakes_in_params_are_one_error(prepared: Path) -> None:
+    edit_params(prepared, {"train.epochz": 1, "train.batch_size": "many", "plot.dpy": 100})
+    assert is_error(
+        run_stage_in(prepared, "train"),
+        "error: params.yaml has 3 mistakes:",
+        "       train.batch_size: found 'many', expected a valid integer",
+        "       train.epochz: unknown key; did you mean epochs?",
+        "       plot.dpy: unknown key; did you mean dpi?",
+    )
+    assert outputs(prepared) == []
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda path: path.unlink(), "no such file"),
+        (lambda path: path.write_bytes(path.read_bytes()[:-1]), "SafetensorError"),
+        (lambda path: path.write_bytes(path.read_bytes()[:-1] + b"\xff"), "the content has SHA-256"),
+    ],
+)
+def test_missing_or_damaged_data_are_an_error(prepared: Path, damage, message: str) -> None:
+    damage(prepared / TRAIN)
+    done = run_stage_in(prepared, "train")
+    assert is_error(done, f"{TRAIN} is not a prepared data set: {message}", "dvc repro --force --single-item prepare")
+    assert outputs(prepared) == []
+
+
+def test_batch_of_one_image_is_an_error(prepared: Path) -> None:
+    edit_params(prepared, {"model.name": "net", "train.batch_norm": True, "train.batch_size": 31})
+    assert is_error(
+        run_stage_in(prepared, "train"),
+        "error: train.batch_size 31 leaves 1 of 280 images in the last batch, expected at least 2",
+        "hint: dvc exp run -S train.batch_norm=false",
+    )
+    assert outputs(prepared) == []
+
+
+def test_images_of_another_size_are_an_error(prepared: Path) -> None:
+    train_set = load_split(prepared / PREPARED, "train")
+    large = np.pad(train_set.images, ((0, 0), (2, 2), (2, 2)))
+    save_dataset(prepared / TRAIN, type(train_set)(large, train_set.labels, train_set.classes))
+    done = run_stage_in(prepared, "train")
+    assert is_error(done, "error: model `dash` does not accept images of shape (1, 32, 32)", "models that do: none")
+    assert outputs(prepared) == []
+
+
+def test_diverging_training_is_an_error_without_a_model(prepared: Path) -> None:
+    edit_params(prepared, {"model.name": "net", "train.optimizer": "sgd", "train.learning_rate": 10})
+    assert is_error(
+        run_stage_in(prepared, "train"),
+        "error: training diverged in epoch 1 at train.learning_rate 10: train_loss ",
+        "hint: dvc exp run -S train.learning_rate=1",
+    )
+    assert not (prepared / MODEL).exists()
+
+
+def test_full_disk_keeps_the_state_for_the_next_run(prepared: Path, small_disk: Path) -> None:
+    """The model of `dash` takes 117 KB, the disk has 64 KiB."""
+    (prepared / "data/model").symlink_to(small_disk)
+    done = run_stage_in(prepared, "train")
+    assert is_error(done, f"error: {MODEL} cannot be read or written: No space left on device", "hint: df -h")
+    assert not list(small_disk.iterdir())
+    (prepared / "data/model").unlink()
+    assert "resuming after step 5 of 5 from data/checkpoints/" in run_stage_in(prepared, "train", check=True).stdout
+    assert (prepared / MODEL).exists()
+
+
+@pytest.fixture
+def small_params(params: Params) -> Params:
+    """Half an epoch of a small network."""
+    changes = {"batch_norm": False, "low_res_fraction": 0.0, "threads": 1, "epochs": 0.5, "precision": "fp32"}
+    return with_model(params.model_copy(update={"train": params.train.model_copy(update=changes)}), "tiny")
+
+
+def with_model(params: Params, name: str) -> Params:
+    return params.model_copy(update={"model": params.model.model_copy(update={"name": name})})
+
+
+def test_main_reads_the_paths_that_it_is_given(
+    tmp_path: Path, small_params: Params, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for split in ("train", "validation"):
+        save_dataset(tmp_path / f"in/{split}.safetensors", random_dataset(20))
+    main(small_params, tmp_path / "in", tmp_path / "saved", tmp_path / "out/a", tmp_path / "numbers")
+    assert load_model(tmp_path / "out/a")[1].network == "tiny"
+    with pytest.raises(PipelineError, match="no such file"):
+        main(small_params, tmp_path / "elsewhere", tmp_path / "saved", tmp_path / "out/a", tmp_path / "numbers")
+
+
+def test_new_network_needs_only_an_entry_in_the_registry(
+    prepared: Path, small_params: Params, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(prepared)
+    monkeypatch.setitem(MODELS, "perceptron", ModelSpec(f"{__name__}:Perceptron", head="head"))
+    main(with_model(small_params, "perceptron"), PREPARED, CHECKPOINTS, MODEL, METRICS)
+    assert load_model(MODEL)[1].network == "perceptron"
+    assert "test accuracy 0." in run_stage_in(prepared, "evaluate", check=True).stdout

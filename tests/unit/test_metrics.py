@@ -1,0 +1,70 @@
+"""Metrics computed by hand."""
+
+import numpy as np
+import pytest
+
+from src.metrics import classification_metrics, expected_calibration_error, mcnemar, wilson_interval
+
+
+def test_classification_metrics_by_hand() -> None:
+    probabilities = np.array([[0.9, 0.1], [0.4, 0.6], [0.1, 0.9], [0.3, 0.7]], np.float32)
+    metrics = classification_metrics(np.array([0, 0, 1, 1], np.uint8), np.log(probabilities), ("cat", "dog"), 2)
+    assert list(metrics) == [
+        "accuracy",
+        "accuracy_low",
+        "accuracy_high",
+        "loss",
+        "errors",
+        "expected_calibration_error",
+        "per_class_accuracy",
+    ]
+    assert (metrics["accuracy"], metrics["errors"]) == (0.75, 1)
+    assert metrics["loss"] == pytest.approx(-np.log([0.9, 0.4, 0.9, 0.7]).mean())
+    assert (metrics["accuracy_low"], metrics["accuracy_high"]) == wilson_interval(3, 4)
+    assert metrics["expected_calibration_error"] == pytest.approx(0.025, abs=1e-7)  # |0.75 - 0.775|
+    assert metrics["per_class_accuracy"] == {"cat": 0.5, "dog": 1.0}
+
+
+def test_classes_do_not_overflow_byte_labels() -> None:
+    """Class 255 of 256 is counted as itself."""
+    log_probabilities = np.full((1, 256), -10, np.float32)
+    log_probabilities[0, 255] = 0
+    labels, names = np.array([255], np.uint8), [str(index) for index in range(256)]
+    with pytest.warns(RuntimeWarning):  # the other classes have no images
+        metrics = classification_metrics(labels, log_probabilities, names, 10)
+    assert (metrics["accuracy"], metrics["loss"], metrics["per_class_accuracy"]["255"]) == (1.0, 0.0, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("correct", "count", "low", "high"),
+    [(8, 10, 0.4901625, 0.9433178), (9_940, 10_000, 0.9922851, 0.9953355), (0, 10, 0, 0.2775328), (5, 5, 0.5655175, 1)],
+)
+def test_wilson_interval_by_hand(correct: int, count: int, low: float, high: float) -> None:
+    """The closed formula with z = 1.959964."""
+    assert wilson_interval(correct, count) == pytest.approx((low, high), abs=2e-6)
+
+
+def test_wilson_interval_of_arrays_is_elementwise() -> None:
+    low, high = wilson_interval(np.array([8, 0]), np.array([10, 10]))
+    assert low == pytest.approx([0.4901625, 0], abs=2e-6)
+    assert high == pytest.approx([0.9433178, 0.2775328], abs=2e-6)
+
+
+@pytest.mark.parametrize(("correct", "count"), [(0, 0), (3, 2), (-1, 2)])
+def test_wilson_interval_refuses_impossible_counts(correct: int, count: int) -> None:
+    with pytest.raises(ValueError, match=f"{correct} correct of {count}"):
+        wilson_interval(correct, count)
+
+
+def test_expected_calibration_error_by_hand() -> None:
+    """Two bins, half of the images each: |1 - 0.75| and |0.5 - 0.25|. A confidence of 1 is in the last bin."""
+    confidence, correct = np.array([0.2, 0.3, 1.0, 0.5]), np.array([True, False, True, True])
+    assert expected_calibration_error(confidence, correct, 2) == pytest.approx(0.5 * 0.25 + 0.5 * 0.25)
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "p"), [(0, 0, 1), (5, 5, 1), (0, 5, 0.0625), (6, 0, 0.03125), (2, 8, 0.109375), (0, 2000, 0)]
+)
+def test_mcnemar_by_hand(first: int, second: int, p: float) -> None:
+    """Twice the tail of a fair coin: 2 / 2^5, 2 / 2^6, 2 (1 + 10 + 45) / 2^10."""
+    assert mcnemar(first, second) == pytest.approx(p, abs=1e-12)

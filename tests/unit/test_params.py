@@ -1,0 +1,242 @@
+"""params.yaml is a closed, typed schema: every mistake is listed by its dotted key, all at once."""
+
+import re
+import tracemalloc
+from pathlib import Path
+
+import pytest
+from dvc.exceptions import DvcException
+from dvc.utils.serialize import parse_yaml
+from pydantic import ValidationError
+
+from src.params import Params, load_params, load_yaml, override, read_recipe
+from src.registry import MODELS
+from src.runtime.errors import PipelineError
+from tests.helpers import ROOT
+
+TEXT = (ROOT / "params.yaml").read_text()
+for key, value in {  # whatever the default recipe is
+    "name": "net",
+    "epochs": "3",
+    "batch_size": "128",
+    "optimizer": "muon",
+    "learning_rate": "0.04",
+    "schedule": "linear",
+    "warmup": "0.1",
+    "batch_norm": "true",
+    "low_res_fraction": "0.8",
+    "calibration_bins": "15",
+}.items():
+    TEXT = re.sub(rf"(  {key}: )\S+", rf"\g<1>{value}", TEXT)
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty working folder."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def load_text(text: str) -> Params:
+    Path("params.yaml").write_text(text)
+    return load_params(Path("params.yaml"))
+
+
+def error_of(text: str) -> str:
+    with pytest.raises(PipelineError) as error:
+        load_text(text)
+    return str(error.value)
+
+
+def test_valid_file_is_loaded() -> None:
+    assert load_text(TEXT).train.epochs == 3
+    assert load_text(TEXT).model.name == "net"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "expected"),
+    [
+        ("  epochs: 3", "  epoch: 2", "train.epoch: unknown key; did you mean epochs?"),
+        ("  epochs: 3", "", "train.epochs: missing"),
+        ("  epochs: 3", "  epochs: two", "train.epochs: found 'two', expected a valid number"),
+        ("  epochs: 3", "  epochs: true", "train.epochs: found True, expected a valid number"),
+        ("  epochs: 3", "  epochs: 1:30", "train.epochs: found '1:30', expected a valid number"),
+        ("  epochs: 3", "  epochs: 0b1", "train.epochs: found '0b1', expected a valid number"),
+        ("  epochs: 3", "  epochs: 0", "train.epochs: found 0, expected greater than 0"),
+        ("  epochs: 3", "  epochs: [2", "params.yaml is not valid YAML: while parsing a flow sequence"),
+        (
+            "  epochs: 3",
+            "  epochs: !!python/object/apply:os.system [ls]",
+            "is not valid YAML: could not determine a con",
+        ),
+        ("  batch_size: 128", "  batch_size: 2.5", "train.batch_size: found 2.5, expected a valid integer"),
+        ("  batch_norm: true", "  batch_norm: 1", "train.batch_norm: found 1, expected a valid boolean"),
+        ("  batch_norm: true", "  batch_norm: yes", "train.batch_norm: found 'yes', expected a valid boolean"),
+        ("rate: 0.04", "rate: -0.02", "train.learning_rate: found -0.02, expected greater than 0"),
+        ("rate: 0.04", "rate: .nan", "train.learning_rate: found nan, expected a finite number"),
+        ("rate: 0.04", "rate: .inf", "train.learning_rate: found inf, expected a finite number"),
+        ("rate: 0.04", "rate: '0.02'", "train.learning_rate: found '0.02', expected a valid number"),
+        ("optimizer: muon", "optimizer: adam", "train.optimizer: found 'adam', expected 'sgd', 'adamw' or 'muon'"),
+        ("schedule: linear", "schedule: step", "train: schedule `step` has no warmup: set train.warmup to 0"),
+        ("fraction: 0.8", "fraction: 1", "train: batch_norm needs statistics at full resolution"),
+        ("  name: net", "  name: Net", "model.name: found 'Net', expected 'net', 'dash' or 'tiny'"),
+        ("  calibration_bins: 15", "  {}", "evaluate.calibration_bins: missing"),
+        ("evaluate:", "evaluated:", "evaluated: unknown key; did you mean evaluate?"),
+        ("evaluate:", "zebra:", "zebra: unknown key; known keys: prepare, inspect, model, train, evaluate, plot"),
+    ],
+)
+def test_mistake_is_listed_by_its_dotted_key(old: str, new: str, expected: str) -> None:
+    assert old in TEXT
+    assert expected in error_of(TEXT.replace(old, new, 1))
+
+
+def test_all_mistakes_are_listed_at_once_and_aligned() -> None:
+    text = TEXT.replace("  epochs: 3", "  epochz: 1", 1).replace("batch_size: 128", "batch_size: many")
+    assert error_of(re.sub(r"  dpi: \d+", "  dpy: 100", text)) == "\n".join(
+        [
+            "error: params.yaml has 5 mistakes:",
+            "       train.epochs: missing",
+            "       train.batch_size: found 'many', expected a valid integer",
+            "       train.epochz: unknown key; did you mean epochs?",
+            "       plot.dpi: missing",
+            "       plot.dpy: unknown key; did you mean dpi?",
+            "hint: git diff params.yaml   # fix it, then: dvc repro",
+        ]
+    )
+
+
+def test_a_single_mistake_is_not_plural() -> None:
+    assert error_of(TEXT.replace("  epochs: 3", "", 1)).startswith("error: params.yaml has 1 mistake:\n")
+
+
+@pytest.mark.parametrize(
+    ("epochs", "value"),
+    [("1e-3", 0.001), ("0200", 200), ("3.", 3), (".5", 0.5), ("0x10", 16), ("3\n  <<: {epochs: 4}", 3)],
+)
+def test_numbers_are_those_that_dvc_records(epochs: str, value: float) -> None:
+    """dvc.lock names the value that was used."""
+    text = TEXT.replace("  epochs: 3", f"  epochs: {epochs}", 1)
+    assert load_text(text).train.epochs == value
+    assert load_text(text).model_dump() == parse_yaml(text, "params.yaml")
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("1e-3", 0.001),
+        ("-2", -2),
+        ("0x1f", 31),
+        (".inf", float("inf")),
+        ("true", True),
+        ("1:30", "1:30"),
+        ("0b1", "0b1"),
+        ("yes", "yes"),
+        ("off", "off"),
+        ("1_000", "1_000"),
+        ("[1, two]", [1, "two"]),
+    ],
+)
+def test_yaml_1_2_decides_what_is_a_number(text: str, value: object) -> None:
+    assert load_yaml(text) == value
+    assert type(load_yaml(text)) is type(value)
+
+
+def test_duplicate_key_is_rejected_by_dvc() -> None:
+    """DVC parses params.yaml before it starts a stage."""
+    with pytest.raises(DvcException):
+        parse_yaml("train:\n  epochs: 2\n  epochs: 3\n", "params.yaml")
+
+
+def test_nested_aliases_are_an_error_that_does_not_expand_them() -> None:
+    """17 lists of two aliases each print as 131,072 items, and 40 would fill the memory."""
+    bomb = "bomb:\n  - &a0 [x]\n" + "".join(f"  - &a{n + 1} [*a{n}, *a{n}]\n" for n in range(17))
+    tracemalloc.start()
+    try:
+        assert "train.epochs: found [" in error_of(bomb + TEXT.replace("  epochs: 3", "  epochs: *a17", 1))
+        assert tracemalloc.get_traced_memory()[1] < 2**20
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize("content", [b"", b"\xff\xfe", b"[]", b"\x00", b"[" * 600, b"1: 2"])
+def test_anything_but_sections_is_an_error(content: bytes) -> None:
+    Path("params.yaml").write_bytes(content)
+    with pytest.raises(PipelineError, match=r"params\.yaml (has|is not valid YAML)"):
+        load_params(Path("params.yaml"))
+
+
+def test_missing_file_is_an_error(folder: Path) -> None:
+    with pytest.raises(PipelineError, match=re.escape(f"params.yaml does not exist in {folder}")):
+        load_params(Path("params.yaml"))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"schedule": "step", "warmup": 0.1}, "schedule `step` has no warmup: set train.warmup to 0"),
+        ({"batch_norm": True, "low_res_fraction": 1.0}, "set train.low_res_fraction below 1"),
+        ({"precision": "bf16", "device": "mps"}, "set train.precision to fp32"),
+        ({"processes": 2, "device": "mps"}, "set train.device to auto"),
+        ({"portable": True, "device": "cuda"}, "set train.device and train.precision to auto"),
+        ({"portable": True, "precision": "bf16"}, "set train.device and train.precision to auto"),
+    ],
+)
+def test_contradictions_in_train_are_errors(params: Params, changes: dict[str, object], message: str) -> None:
+    values = params.model_dump()
+    values["train"] |= changes
+    with pytest.raises(ValidationError, match=re.escape(message)):
+        Params.model_validate(values)
+
+
+def with_model(params: Params, name: str, **changes: object) -> dict[str, object]:
+    values = params.model_dump()
+    values["model"]["name"] = name
+    values["train"] |= {"batch_norm": False, "low_res_fraction": 0.0, **changes}
+    return values
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_every_registered_network_is_accepted(params: Params, name: str) -> None:
+    assert Params.model_validate(with_model(params, name)).model.name == name
+
+
+@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize(
+    ("feature", "change", "message"),
+    [
+        ("batch_norm", {"batch_norm": True}, "has its own batch norm: set train.batch_norm to false"),
+        (
+            "progressive_resizing",
+            {"low_res_fraction": 0.5},
+            "has a fixed input size: set train.low_res_fraction to 0",
+        ),
+    ],
+)
+def test_networks_refuse_what_their_spec_excludes(
+    params: Params, name: str, feature: str, change: dict[str, object], message: str
+) -> None:
+    values = with_model(params, name, **change)
+    if getattr(MODELS[name], feature):
+        assert Params.model_validate(values).model.name == name
+    else:
+        with pytest.raises(ValidationError, match=f"model `{name}` {message}"):
+            Params.model_validate(values)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_schema_accepts_every_registered_network(params: Params, name: str) -> None:
+    """A new network needs one entry in `MODELS`."""
+    assert Params.model_validate(with_model(params, name)).model.name == name
+
+
+def test_recipe_is_read_by_dotted_key() -> None:
+    Path("recipe.txt").write_text("--set-param=train.epochs=1e-1\n--set-param=model.name=tiny\n")
+    assert read_recipe(Path("recipe.txt")) == {"train.epochs": 0.1, "model.name": "tiny"}
+
+
+def test_override_sets_nested_values_in_place() -> None:
+    values = {"train": {"augmentation": {"flip": 0}, "epochs": 1}}
+    override(values, {"train.augmentation.flip": 0.5, "train.epochs": 2})
+    assert values == {"train": {"augmentation": {"flip": 0.5}, "epochs": 2}}
+    with pytest.raises(KeyError):
+        override(values, {"training.epochs": 1})

@@ -1,0 +1,144 @@
+"""Grids, the leaderboard and errors of tools.sweep. Its queue is in the integration tests."""
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from src.params import load_yaml
+from src.runtime.errors import PipelineError
+from tests.helpers import ROOT
+from tools import sweep
+from tools.sweep import RECIPES, SEED, check_workers, expand_grid, flatten_params, job_params, leaderboard
+
+
+@pytest.fixture(autouse=True)
+def in_root(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+
+
+def test_the_grid_is_every_combination_on_top_of_the_recipe() -> None:
+    grid = expand_grid("sprint", ["train.learning_rate=0.02,1e-1", "train.batch_norm=true", "train.seed=range(2)"])
+    jobs = [job_params(job) for job in grid]
+    assert [(job["train.learning_rate"], job[SEED]) for job in jobs] == [(0.02, 0), (0.02, 1), (0.1, 0), (0.1, 1)]
+    assert all(job["train.batch_norm"] == "True" for job in jobs)
+    assert all(job["train.epochs"] == RECIPES["sprint"]["train.epochs"] for job in jobs)
+
+
+def test_options_replace_values_of_the_recipe() -> None:
+    assert expand_grid("notebook", ["train.epochs=1,2"])[1].count("train.epochs=2") == 1
+    assert not any("train.epochs=20" in job for job in expand_grid("notebook", ["train.epochs=1,2"]))
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        ("train.epochz=1,2", "train.epochz: unknown key; did you mean epochs?"),
+        ("train.epochs=[1]", "train.epochs: found [1], expected a valid number"),
+        ("trian.epochs=1", "no section 'trian'"),
+        ("train.batch_norm=true", "`dash` has its own batch norm"),
+    ],
+)
+def test_an_invalid_job_is_one_error_before_anything_is_queued(
+    option: str, message: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.argv", ["sweep", "dash", "-S", option])
+    monkeypatch.setattr(sweep, "run", lambda jobs: pytest.fail("queued"))
+    with pytest.raises(SystemExit, match="1"):
+        sweep.main()
+    error, hint = capsys.readouterr().err.split("\nhint: ")
+    assert error.startswith("error: ")
+    assert message in error
+    assert len(hint.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--seeds", "2"],
+        ["dash", "--seeds", "0"],
+        ["dash", "--seeds", "two"],
+        ["dash", "--set-param", "train.epochs"],
+        ["dash", "--set-param", "train.epochs=[1"],
+        ["no-such-recipe"],
+    ],
+)
+def test_a_wrong_command_line_exits_with_status_2(
+    arguments: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.argv", ["sweep", *arguments])
+    with pytest.raises(SystemExit, match="2"):
+        sweep.main()
+    assert "usage: " in capsys.readouterr().err
+
+
+def test_the_leaderboard_ranks_by_validation_accuracy_and_counts_a_seed_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    base = {"prepare.validation": 5000.0, "train.epochs": 3.0, SEED: 0.0}
+    rows = [
+        ("a", "Success", 5000, 3, 0, 0.99, 0.90),
+        ("b", "Success", 5000, 3, 1, 0.97, 0.92),
+        ("c", "Success", 5000, 3, 1, 0.97, 0.92),  # the same seed again
+        ("d", "Success", 5000, 9, 0, 0.95, 0.99),  # a better test accuracy does not lead
+        ("e", "Success", 0, 3, 0, 0.999, 0.999),  # no validation images: its validation accuracy does not count
+        ("f", "Failed", 5000, 7, 0, None, None),
+    ]
+    table = pd.DataFrame(rows, columns=["Experiment", "State", *base, "validation_accuracy", "accuracy"])
+    monkeypatch.setattr(sweep, "RECIPES", {"default": {}, "long": {"train.epochs": 9}})
+    assert [line.split() for line in leaderboard(table, base, {"a": 10.0, "b": 20.0}).splitlines()] == [
+        ["recipe", "seeds", "validation,", "%", "validation", "std", "test,", "%", "test", "std", "training,", "s"],
+        ["default", "2", "98.00", "1.41", "91.00", "1.41", "15.00"],
+        ["long", "1", "95.00", "-", "99.00", "-", "-"],
+        ["default", "prepare.validation=0", "1", "-", "-", "99.90", "-", "-"],
+        ["1", "failed:", "f"],
+    ]
+
+
+def test_the_leaderboard_of_no_experiments_says_so() -> None:
+    base = flatten_params(load_yaml(Path("params.yaml").read_text()))
+    table = pd.DataFrame(columns=["Experiment", "State", *base, "validation_accuracy", "accuracy"])
+    assert leaderboard(table, base, {}) == "no experiment of this commit is done"
+
+
+def test_a_recipe_with_changes_is_named_after_the_nearest_recipe() -> None:
+    base = flatten_params(load_yaml(Path("params.yaml").read_text()))
+    (job,) = expand_grid("dash", ["train.epochs=2", "train.seed=5"])
+    assert sweep.nearest_recipe(job_params(job), base) == "dash train.epochs=2"
+    assert sweep.nearest_recipe(base, base) == "default"
+
+
+def fake_dvc(folder: Path, status: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Put a `dvc` first on PATH that prints `status`."""
+    (folder / "dvc").write_text(f"#!/bin/sh\ncat <<'END'\n{status}\nEND\n")
+    (folder / "dvc").chmod(0o755)
+    monkeypatch.setattr(sweep, "ENVIRONMENT", {"PATH": f"{folder}:/usr/bin:/bin"})
+
+
+STATUS = """Task     Name        Created    Status
+2d271c2  pappy-ziti  03:09 PM   {state}
+435849a  zingy-tuts  03:09 PM   Queued
+
+Worker status: {workers} active, 0 idle"""
+
+
+@pytest.mark.parametrize(("state", "workers"), [("Running", 1), ("Running", 10), ("Success", 0)])
+def test_a_working_queue_passes(state: str, workers: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fake_dvc(tmp_path, STATUS.format(state=state, workers=workers), monkeypatch)
+    check_workers()
+
+
+def test_a_running_task_without_a_worker_is_an_error_that_names_the_repair(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake_dvc(tmp_path, STATUS.format(state="Running", workers=0), monkeypatch)
+    with pytest.raises(PipelineError, match=r"pappy-ziti as running.*\nhint: dvc queue kill pappy-ziti "):
+        check_workers()
+
+
+def test_training_seconds_are_those_of_the_last_training_of_an_experiment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert sweep.load_training_seconds() == {}
+    Path("data").mkdir()
+    Path("data/training_times.csv").write_text("experiment,steps,seconds\n,9,1.0\n007,9,2.0\na-b,9,3.0\na-b,9,4.5\n")
+    assert sweep.load_training_seconds() == {"007": 2.0, "a-b": 4.5}

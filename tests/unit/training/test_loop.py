@@ -1,0 +1,249 @@
+"""The training loop."""
+
+import math
+from collections.abc import Callable
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from src.models.batch_norm import fold_batch_norm
+from src.models.inference import evaluate
+from src.params import Augmentation
+from src.registry import MODELS, create_model
+from src.runtime.errors import PipelineError
+from src.training import loop
+from src.training.loop import (
+    check_losses,
+    end_epoch,
+    epoch_seed,
+    iterate_batches,
+    select_hardest,
+    train,
+    train_step,
+)
+from src.training.state import EpochMetrics, TrainState
+from tests.helpers import random_dataset
+
+NewState = Callable[..., TrainState]
+NO_AUGMENTATION = Augmentation(
+    center_crop=0.0, flip=0.0, rotation=0.0, scale=0.0, shear=0.0, shift=0.0, interpolation="bilinear"
+)
+PLAIN = {"batch_norm": False, "low_res_fraction": 0.0, "hard_fraction": 1.0, "augmentation": NO_AUGMENTATION}
+
+
+def blank(count: int) -> tuple[Tensor, Tensor]:
+    """Return black images [count, 28, 28] with the labels 0 to `count` - 1."""
+    return torch.zeros(count, 28, 28, dtype=torch.uint8), torch.arange(count)
+
+
+def test_every_image_is_used_once_per_epoch(new_state: NewState) -> None:
+    state = new_state(images=75, low_res_fraction=0.0)
+    batches = [labels for _, labels in iterate_batches(state, *blank(75), epoch=0)]
+    assert [len(labels) for labels in batches] == [32, 32, 11]
+    assert sorted(torch.cat(batches).tolist()) == list(range(75))
+
+
+def test_batches_have_the_images_of_their_labels(new_state: NewState) -> None:
+    images = torch.arange(75, dtype=torch.uint8)[:, None, None].expand(75, 28, 28)
+    state = new_state(images=75, **PLAIN)
+    mean, std = state.settings.normalize.mean, state.settings.normalize.std
+    for pixels, labels in iterate_batches(state, images, torch.arange(75), epoch=0):
+        assert (pixels.dtype, pixels.shape[1:]) == (torch.float32, (1, 28, 28))
+        assert torch.allclose(pixels[:, 0, 0, 0] * std + mean, labels / 255, atol=1e-6)
+
+
+def test_order_depends_on_seed_and_epoch_alone(new_state: NewState) -> None:
+    def order(seed: int, epoch: int) -> list[int]:
+        state = new_state("dash", images=64, seed=seed, epochs=2.0, **PLAIN)
+        state.move_to(2 * epoch)
+        return torch.cat([labels for _, labels in iterate_batches(state, *blank(64), epoch)]).tolist()
+
+    orders = [order(0, 0), order(0, 1), order(1, 0)]
+    assert order(0, 0) == orders[0]
+    assert orders[0] != orders[1] != orders[2] != orders[0]
+
+
+def test_resumed_epoch_continues_with_the_next_batch(new_state: NewState) -> None:
+    def batches(step: int) -> list[tuple[Tensor, Tensor]]:
+        state = new_state("dash", images=75, batch_norm=False, low_res_fraction=0.0)
+        state.move_to(step)
+        return list(iterate_batches(state, torch.tensor(random_dataset(75).images), torch.arange(75), epoch=0))
+
+    whole, rest = batches(0), batches(1)
+    assert len(rest) == 2
+    for (images, labels), (same_images, same_labels) in zip(whole[1:], rest, strict=True):
+        assert torch.equal(images, same_images)
+        assert torch.equal(labels, same_labels)
+
+
+def test_each_process_takes_every_nth_image_of_a_batch(new_state: NewState, monkeypatch: pytest.MonkeyPatch) -> None:
+    state = new_state("dash", images=75, batch_norm=False, low_res_fraction=0.0)
+    images = torch.tensor(random_dataset(75).images)
+    whole = list(iterate_batches(state, images, torch.arange(75), epoch=0))
+    monkeypatch.setattr(loop, "world_size", lambda: 2)
+    for number in (0, 1):
+        monkeypatch.setattr(loop, "rank", lambda number=number: number)
+        for (part, names), (pixels, labels) in zip(
+            iterate_batches(state, images, torch.arange(75), epoch=0), whole, strict=True
+        ):
+            assert torch.equal(names, labels[number::2])
+            assert torch.equal(part, pixels[number::2])
+
+
+def test_first_part_of_training_has_small_images(new_state: NewState) -> None:
+    """Half of one and a half epochs: the first three of six steps are at 20 of 28 pixels."""
+    state = new_state(images=128, epochs=1.5, low_res_fraction=0.5)
+    sizes = []
+    for epoch, step in enumerate((0, 4)):
+        state.move_to(step)
+        sizes.append([images.shape[-1] for images, _ in iterate_batches(state, *blank(128), epoch)])
+    assert sizes == [[20, 20, 20, 28], [28, 28]]
+
+
+@pytest.mark.parametrize("name", [name for name in Augmentation.model_fields if name != "interpolation"])
+def test_each_augmentation_alone_changes_the_batches(new_state: NewState, name: str) -> None:
+    images, labels = torch.tensor(random_dataset(75).images), torch.arange(75)
+
+    def first_batch(augmentation: Augmentation) -> Tensor:
+        state = new_state("dash", **{**PLAIN, "augmentation": augmentation})
+        return next(iterate_batches(state, images, labels, epoch=0))[0]
+
+    changed = NO_AUGMENTATION.model_copy(update={name: 0.5})
+    assert not torch.allclose(first_batch(changed), first_batch(NO_AUGMENTATION), atol=1e-3)
+
+
+def test_step_follows_the_gradient_of_cross_entropy_with_label_smoothing(new_state: NewState) -> None:
+    changes = {**PLAIN, "label_smoothing": 0.2, "optimizer": "sgd", "momentum": 0.0, "weight_decay": 0.0}
+    state = new_state("net", schedule="constant", warmup=0.0, learning_rate=0.1, **changes)
+    expected = create_model("net", 10)
+    expected.load_state_dict(state.net.state_dict())
+    images, labels = torch.randn(16, 1, 28, 28), torch.arange(16) % 10
+    F.cross_entropy(expected(images), labels, label_smoothing=0.2).backward()
+    train_step(state, images, labels)
+    assert state.step == 1
+    for weight, before in zip(state.net.parameters(), expected.parameters(), strict=True):
+        assert torch.allclose(weight, before - 0.1 * before.grad, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_reported_loss_is_without_label_smoothing(new_state: NewState, name: str) -> None:
+    """Of networks that return log-probabilities, and of those that return logits."""
+    state = new_state(name, **{**PLAIN, "label_smoothing": 0.2})
+    images, labels = torch.randn(16, 1, 28, 28), torch.arange(16) % 10
+    with torch.no_grad():
+        output = state.net.train()(images)
+    train_step(state, images, labels)
+    loss, correct, seen = state.sums.tolist()
+    assert loss / 16 == pytest.approx(F.nll_loss(output.log_softmax(dim=1), labels).item(), rel=1e-5)
+    assert (correct, seen) == ((output.argmax(dim=1) == labels).sum(), 16)
+
+
+def test_label_smoothing_changes_the_training(new_state: NewState) -> None:
+    plain, smooth = (
+        train(new_state("dash", images=38, batch_size=16, **PLAIN, label_smoothing=value), random_dataset(38))
+        for value in (0.0, 0.2)
+    )
+    assert plain != smooth
+
+
+def test_hardest_images_have_the_largest_losses_and_keep_their_order() -> None:
+    net, images, labels = create_model("net", 10), torch.randn(15, 1, 28, 28), torch.arange(15) % 10
+    losses = F.nll_loss(net(images), labels, reduction="none")
+    worst = sorted(sorted(range(15), key=lambda index: -losses[index])[:5])
+    hard_images, hard_labels = select_hardest(net, images, labels, 1 / 3)
+    assert torch.equal(hard_images, images[worst])
+    assert torch.equal(hard_labels, labels[worst])
+
+
+@pytest.mark.parametrize(("count", "fraction", "kept"), [(15, 0.01, 2), (2, 0.5, 2), (1, 0.1, 1), (15, 1.0, 15)])
+def test_at_least_two_images_are_selected(count: int, fraction: float, kept: int) -> None:
+    """Batch norm needs two."""
+    images, labels = torch.randn(count, 1, 28, 28), torch.arange(count) % 10
+    assert len(select_hardest(create_model("dash", 10), images, labels, fraction)[0]) == kept
+
+
+def test_selection_works_on_losses_that_are_nan() -> None:
+    """A diverging training ends with its own error after the epoch."""
+    images, labels = torch.full((4, 1, 28, 28), torch.nan), torch.arange(4)
+    assert len(select_hardest(create_model("dash", 10), images, labels, 0.5)[0]) == 2
+
+
+def test_all_images_are_learned_from_at_the_start_and_at_the_end(new_state: NewState) -> None:
+    """Of 40 steps, the first 30 % and the last one use all 16 images, and those between use 4."""
+    state = new_state("dash", images=160, batch_size=16, epochs=4.0, **{**PLAIN, "hard_fraction": 0.25})
+    images, labels = torch.randn(16, 1, 28, 28), torch.arange(16) % 10
+    used = []
+    for _ in range(40):
+        state.sums.zero_()
+        train_step(state, images, labels)
+        used.append(int(state.sums[2]))
+    assert used == [16] * 13 + [4] * 26 + [16]
+
+
+def test_metrics_are_means_over_images_not_batches(new_state: NewState) -> None:
+    """At a learning rate of almost 0, training and evaluation agree on 75 images in batches of 32, 32 and 11."""
+    state, data = new_state("net", images=75, learning_rate=1e-12, **PLAIN), random_dataset(75)
+    (metrics,) = train(state, data)
+    loss, accuracy = evaluate(state.net, data, state.settings.normalize, state.compute.device)
+    assert metrics["train_loss"] == pytest.approx(loss, rel=1e-4)
+    assert metrics["train_accuracy"] == accuracy
+
+
+def test_end_of_an_epoch_resets_the_sums_and_reports_the_last_learning_rate(new_state: NewState) -> None:
+    state = new_state("dash", images=128, schedule="linear", warmup=0.0, learning_rate=0.2, **PLAIN)
+    state.step, state.sums = 4, torch.tensor([48.0, 8.0, 32.0])
+    assert end_epoch(state, epoch=0) == {
+        "epoch": 1,
+        "learning_rate": pytest.approx(0.2 / 4),
+        "train_loss": 1.5,
+        "train_accuracy": 0.25,
+    }
+    assert state.sums.tolist() == [0, 0, 0]
+
+
+def test_partial_epoch_is_an_epoch_of_the_history(new_state: NewState) -> None:
+    history = train(new_state("dash", images=75, epochs=1.5, **PLAIN), random_dataset(75))
+    assert [metrics["epoch"] for metrics in history] == [1, 2]
+
+
+def test_validation_is_of_the_folded_network_after_each_epoch(new_state: NewState) -> None:
+    state, validation_set = new_state("net", images=38, batch_size=16, epochs=2.0), random_dataset(20, seed=1)
+    seen: list[EpochMetrics] = []
+
+    def on_epoch(history: list[EpochMetrics]) -> None:
+        net = fold_batch_norm(state.net)
+        loss, accuracy = evaluate(net, validation_set, state.settings.normalize, state.compute.device)
+        seen.append({"validation_loss": loss, "validation_accuracy": accuracy})
+        assert len(history) == len(seen)
+
+    history = train(state, random_dataset(38), validation_set, on_epoch=on_epoch)
+    assert [{key: metrics[key] for key in seen[0]} for metrics in history] == seen
+    assert list(history[0]) == [
+        "epoch",
+        "learning_rate",
+        "train_loss",
+        "train_accuracy",
+        "validation_loss",
+        "validation_accuracy",
+    ]
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_loss_that_is_not_finite_is_an_error(new_state: NewState, value: float) -> None:
+    settings = new_state("dash", learning_rate=0.04, **PLAIN).settings
+    check_losses({"epoch": 2, "train_loss": 1.0, "validation_accuracy": math.nan}, settings)
+    with pytest.raises(PipelineError) as error:
+        check_losses({"epoch": 2, "train_loss": 1.5, "validation_loss": value}, settings)
+    assert str(error.value) == (
+        "error: training diverged in epoch 2 at train.learning_rate 0.04: "
+        f"train_loss 1.5, validation_loss {value}\n"
+        "hint: dvc exp run -S train.learning_rate=0.004"
+    )
+
+
+def test_epoch_seeds_are_all_different() -> None:
+    seeds = {epoch_seed(seed, epoch) for seed in range(20) for epoch in range(20)}
+    assert len(seeds) == 400
+    assert all(0 <= seed < 2**64 for seed in seeds)

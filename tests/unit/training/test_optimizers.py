@@ -1,0 +1,140 @@
+"""The three optimizers, and Muon against its definition."""
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.optim import SGD, AdamW
+
+from src.device import Compute
+from src.params import Train
+from src.registry import MODELS, create_model
+from src.training.loop import train
+from src.training.optimizers import Muon, build_optimizers, orthogonalize
+from src.training.state import TrainState
+from tests.helpers import random_dataset
+
+COMPUTE = Compute(torch.device("cpu"), torch.float32)
+Settings = Callable[..., Train]
+
+
+def parameters_of(*optimizers: torch.optim.Optimizer) -> list[Tensor]:
+    return [weight for optimizer in optimizers for group in optimizer.param_groups for weight in group["params"]]
+
+
+def same(first: list[Tensor], second: list[Tensor]) -> bool:
+    return sorted(map(id, first)) == sorted(map(id, second))
+
+
+@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw", "muon"])
+def test_each_trainable_parameter_is_held_once(settings: Settings, name: str, optimizer: str) -> None:
+    net = create_model(name, 10)
+    next(net.parameters()).requires_grad = False
+    held = parameters_of(*build_optimizers(net, MODELS[name].head, settings(optimizer=optimizer), COMPUTE))
+    assert same(held, [weight for weight in net.parameters() if weight.requires_grad])
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_muon_takes_hidden_weights_and_leaves_the_head_to_adamw(settings: Settings, name: str) -> None:
+    net = create_model(name, 10)
+    muon, adamw = build_optimizers(net, MODELS[name].head, settings(optimizer="muon"), COMPUTE)
+    assert (type(muon), type(adamw)) == (Muon, AdamW)
+    head = list(net.get_submodule(MODELS[name].head).parameters())
+    hidden = [weight for weight in net.parameters() if weight.ndim > 1 and not any(weight is own for own in head)]
+    assert same(parameters_of(muon), hidden)
+    assert all(any(weight is own for own in parameters_of(adamw)) for weight in head)
+
+
+def test_network_without_hidden_weights_is_trained_without_muon(settings: Settings) -> None:
+    net = nn.Sequential(nn.Flatten(), nn.Linear(4, 2))
+    optimizers = build_optimizers(net, "1", settings(optimizer="muon"), COMPUTE)
+    assert [type(optimizer) for optimizer in optimizers] == [AdamW]
+    assert same(parameters_of(*optimizers), list(net.parameters()))
+
+
+@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw", "muon"])
+def test_weights_decay_and_norms_and_biases_do_not(settings: Settings, name: str, optimizer: str) -> None:
+    net = create_model(name, 10)
+    optimizers = build_optimizers(net, MODELS[name].head, settings(optimizer=optimizer, weight_decay=0.3), COMPUTE)
+    for part in optimizers:
+        for group in part.param_groups:
+            assert {group["weight_decay"]} == {0.3 if weight.ndim > 1 else 0.0 for weight in group["params"]}
+    decaying = [group for part in optimizers for group in part.param_groups if group["weight_decay"] == 0.3]
+    assert len(decaying) == len(optimizers)
+
+
+def test_settings_reach_the_optimizers(settings: Settings) -> None:
+    def build(**changes: object) -> list[torch.optim.Optimizer]:
+        chosen = settings(learning_rate=0.5, momentum=0.7, **changes)
+        return build_optimizers(create_model("net", 10), "fc2", chosen, COMPUTE)
+
+    (sgd,) = build(optimizer="sgd")
+    assert (type(sgd), sgd.defaults["lr"], sgd.defaults["momentum"]) == (SGD, 0.5, 0.7)
+    (adamw,) = build(optimizer="adamw", portable=True)
+    assert (type(adamw), adamw.defaults["lr"], adamw.defaults["betas"]) == (AdamW, 0.5, (0.7, 0.999))
+    assert adamw.defaults["fused"] is True
+    muon, adamw = build(optimizer="muon", portable=False)
+    assert (muon.defaults["lr"], muon.defaults["momentum"], adamw.defaults["lr"]) == (0.5, 0.7, 0.05)
+    assert adamw.defaults["fused"] is None
+
+
+@pytest.mark.parametrize(("optimizer", "rate"), [("sgd", 0.01), ("adamw", 0.001), ("muon", 0.01)])
+def test_training_reduces_the_loss_and_repeats_exactly(
+    new_state: Callable[..., TrainState], optimizer: str, rate: float
+) -> None:
+    changes = {"optimizer": optimizer, "learning_rate": rate, "epochs": 5.0, "low_res_fraction": 0.0, "batch_size": 8}
+    first, second = (train(new_state(images=20, **changes), random_dataset(20)) for _ in range(2))
+    assert first == second
+    assert first[-1]["train_loss"] < first[0]["train_loss"]
+
+
+def test_muon_takes_nesterov_steps_of_orthogonalized_updates() -> None:
+    """A tall matrix takes larger steps: the square root of rows / columns."""
+    weight = nn.Parameter(torch.ones(8, 2))
+    muon = Muon([weight], lr=0.1, momentum=0.5, weight_decay=0.2, precision=torch.float32)
+    expected, average = weight.detach().clone(), torch.zeros(8, 2)
+    for seed in range(3):
+        weight.grad = torch.randn(8, 2, generator=torch.Generator().manual_seed(seed))
+        average = 0.5 * average + weight.grad
+        update = orthogonalize(weight.grad + 0.5 * average)
+        expected = (1 - 0.1 * 0.2) * expected - 0.1 * (8 / 2) ** 0.5 * update
+        muon.step()
+        assert torch.allclose(weight, expected, atol=1e-6)
+
+
+def test_muon_flattens_convolutions() -> None:
+    kernel = nn.Parameter(torch.randn(4, 2, 3, 3))
+    matrix = nn.Parameter(kernel.detach().flatten(1).clone())
+    for weight in (kernel, matrix):
+        weight.grad = torch.ones_like(weight)
+        Muon([weight], lr=0.1, momentum=0.9, weight_decay=0.0, precision=torch.float32).step()
+    assert torch.equal(kernel.flatten(1), matrix)
+
+
+@pytest.mark.parametrize("shape", [(64, 288), (288, 64), (50, 50)])
+def test_orthogonalize_moves_singular_values_close_to_one(shape: tuple[int, int]) -> None:
+    """Muon claims 0.7 to 1.2 after five steps, for wide, tall and square matrices."""
+    matrix = torch.randn(shape, generator=torch.Generator().manual_seed(0))
+    values = torch.linalg.svdvals(orthogonalize(matrix, steps=5))
+    assert values.max() < 1.3
+    assert values.median() > 0.6
+
+
+def test_orthogonalize_equals_newton_schulz_on_the_whole_matrix() -> None:
+    matrix = torch.randn(64, 288, generator=torch.Generator().manual_seed(0))
+    expected = matrix / matrix.norm()
+    for _ in range(3):
+        square = expected @ expected.T
+        expected = 3.4445 * expected + (-4.7750 * square + 2.0315 * square @ square) @ expected
+    assert torch.allclose(orthogonalize(matrix), expected, atol=1e-5)
+    assert torch.allclose(orthogonalize(matrix.T), expected.T, atol=1e-5)
+
+
+def test_orthogonalize_in_bfloat16_is_close_to_float32() -> None:
+    matrix = torch.randn(64, 288, generator=torch.Generator().manual_seed(0))
+    exact, rough = orthogonalize(matrix), orthogonalize(matrix, torch.bfloat16)
+    assert rough.dtype == torch.float32
+    assert (rough - exact).norm() < 0.05 * exact.norm()
