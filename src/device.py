@@ -37,6 +37,9 @@ class Compute:
             "threads": torch.get_num_threads(),
         }
 
+    def __str__(self) -> str:
+        return ", ".join(f"{key} {value}" for key, value in self.fingerprint.items())
+
 
 def prepare_compute(settings: Train) -> Compute:
     """Choose device and precision, set the number of threads and keep freed memory.

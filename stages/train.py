@@ -26,31 +26,31 @@ def main(params: Params, prepared: Path, checkpoints: Path, model: Path, metrics
     check_train_set(train_set, params)
     compute = prepare_compute(settings)
     launch_workers(settings)
+    # if train.processes is above 1, each of these processes continues here
     net = create_model(params.model.name, len(train_set.classes))
     init_weights(net, settings.initialization, settings.seed)
     hashed = run_hash(params, data)
     join_process_group(compute, hashed)
-    print_once(model_summary(net, train_set.image_shape))
-    print_once(", ".join(f"{key} {value}" for key, value in compute.fingerprint.items()))
+    fingerprint = compute.fingerprint
+    print_once(f"{model_summary(net, train_set.image_shape)}\n{compute}")
 
     state = create_train_state(net, params.model.name, len(train_set), settings, compute)
     parameters = sum(weight.numel() for weight in fold_batch_norm(net).parameters())
 
     def write_metrics(history: list[EpochMetrics]) -> None:
         write_csv(metrics / "history.csv", list(history[0]), [list(row.values()) for row in history])
-        write_json(
-            metrics / "train.json", {"parameters": parameters, **history[-1], "fingerprint": compute.fingerprint}
-        )
+        write_json(metrics / "train.json", {"parameters": parameters, **history[-1], "fingerprint": fingerprint})
 
-    saved = Checkpoints(checkpoints, hashed, compute.fingerprint, settings.checkpoint_seconds)
+    saved = Checkpoints(checkpoints, hashed, fingerprint, settings.checkpoint_seconds)
     train(state, train_set, validation_set, saved, on_epoch=write_metrics)
     exit_workers()
+    # only the main process continues here
     metadata = ModelMetadata(
         network=params.model.name,
         classes=train_set.classes,
         input_shape=train_set.image_shape,
         normalize=settings.normalize,
-        fingerprint=compute.fingerprint,
+        fingerprint=fingerprint,
     )
     save_model(model, fold_batch_norm(net), metadata)
     log_training_time(state)

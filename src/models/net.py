@@ -33,7 +33,7 @@ class Net(nn.Module):
         x = F.relu(self.norm2(F.max_pool2d(self.conv2(x), 2)))
         x = F.relu(self.norm3(self.conv3(x)))
         x = F.relu(self.norm4(F.max_pool2d(self.conv4(x), 2)))
-        if x.shape[-1] != FINAL_SIDE:  # 20 x 20 images end as 2 x 2 maps: repeat each value
+        if x.shape[-1] == FINAL_SIDE // 2:  # 20 x 20 images end as 2 x 2 maps: repeat each value
             x = F.interpolate(x, size=FINAL_SIDE)
         x = F.relu(self.norm5(self.fc1(x.flatten(1))))
         return F.log_softmax(self.fc2(x), dim=1)

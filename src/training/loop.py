@@ -1,4 +1,4 @@
-"""The training loop. Images stay in memory, and all random numbers depend only on (seed, epoch)."""
+"""The training loop. Images stay in memory, and all random numbers depend only on (seed, epoch) or (seed, step)."""
 
 import math
 import time
@@ -100,7 +100,7 @@ def iterate_batches(state: TrainState, images: Tensor, labels: Tensor, epoch: in
     """
     settings, (height, width) = state.settings, images.shape[1:]
     first, last = epoch * state.steps.per_epoch, min((epoch + 1) * state.steps.per_epoch, state.steps.total)
-    generator = torch.Generator().manual_seed(epoch_seed(settings.seed, epoch + 1))
+    generator = torch.Generator().manual_seed(derive_seed(settings.seed, epoch + 1))
     order = torch.randperm(len(images), generator=generator).to(images.device)
     affine = sample_affine(len(images), settings.augmentation, generator).to(images.device)
     batches = order.split(settings.batch_size)
@@ -126,6 +126,7 @@ def train_step(state: TrainState, images: Tensor, labels: Tensor) -> None:
         if settings.hard_fraction < 1 and HARD_FROM < state.progress < HARD_UNTIL:
             images, labels = select_hardest(state.model, images, labels, settings.hard_fraction)
         state.model.train()
+        torch.manual_seed(derive_seed(settings.seed, state.step, rank()))  # for random layers, such as dropout
         output = state.model(images).float()
         # log_softmax does not change log-probabilities, so this is also the negative log-likelihood of Net's output
         loss = F.cross_entropy(output, labels, label_smoothing=settings.label_smoothing)
@@ -195,6 +196,6 @@ def check_losses(metrics: EpochMetrics, settings: Train) -> None:
         )
 
 
-def epoch_seed(seed: int, epoch: int) -> int:
-    """Return a 64-bit seed for an epoch, so that its random numbers do not depend on earlier epochs."""
-    return int(np.random.SeedSequence((seed, epoch)).generate_state(1, np.uint64)[0])
+def derive_seed(*keys: int) -> int:
+    """Return a 64-bit seed for (seed, epoch) or (seed, step, rank): random numbers do not depend on earlier ones."""
+    return int(np.random.SeedSequence(keys).generate_state(1, np.uint64)[0])

@@ -11,7 +11,7 @@ from benchmarks.bench import measure, recipe_params, run_isolated
 from tests.helpers import ROOT, run, run_stage_in
 
 
-def test_dvc_runs_a_recipe_by_its_file(finished_clone: Path, tmp_path: Path) -> None:
+def test_dvc_exp_run_accepts_a_recipe_file(finished_clone: Path, tmp_path: Path) -> None:
     clone = Path(shutil.copytree(finished_clone, tmp_path / "clone", symlinks=True))
     run(["sh", "-c", "dvc exp run $(cat benchmarks/recipes/dash.txt)"], clone)
     params = yaml.safe_load((clone / "params.yaml").read_text())
@@ -19,7 +19,7 @@ def test_dvc_runs_a_recipe_by_its_file(finished_clone: Path, tmp_path: Path) -> 
     assert json.loads((clone / "metrics/train.json").read_text())["parameters"] == 29_290
 
 
-def test_a_measurement_has_seconds_memory_images_and_a_reproducible_accuracy(
+def test_measurement_has_seconds_memory_images_and_a_reproducible_accuracy(
     tiny: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run_stage_in(tiny, "prepare", check=True)

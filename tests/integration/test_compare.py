@@ -31,12 +31,12 @@ def test_compare_reads_a_commit_an_experiment_and_the_workspace(finished_clone: 
     assert (clone / "dvc_plots/flipped.png").exists()
 
 
-def test_an_unknown_name_is_an_error(finished_clone: Path) -> None:
+def test_unknown_name_is_an_error(finished_clone: Path) -> None:
     done = run([*COMPARE, "main", "no-such-run"], finished_clone, check=False)
     assert is_error(done, "`no-such-run` is not a revision, an experiment or `workspace`", "dvc exp list")
 
 
-def test_the_default_recipe_beats_the_notebooks_in_the_history_of_this_repository() -> None:
+def test_default_recipe_beats_the_notebook_in_the_git_history() -> None:
     names = [":/^Run the notebook's recipe", ":/^Run the default recipe"]
     if run(["git", "rev-parse", "--is-shallow-repository"], ROOT).stdout.strip() == "true":
         pytest.skip("a history without those runs")

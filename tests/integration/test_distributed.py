@@ -106,7 +106,7 @@ def test_two_processes_interrupted_by_ctrl_c_save_their_state(project: Path, sta
     assert history(project)["epoch"].tolist() == list(range(1, 21))
 
 
-def test_error_that_one_process_can_tell_is_printed_once(project: Path) -> None:
+def test_invalid_batch_size_is_reported_once(project: Path) -> None:
     """Without torchrun's traceback: 31 images per batch leave one image in the last batch."""
     done = train(project, processes=2, batch_size=31)
     assert is_error(done, "train.batch_size 31 leaves 1 of 280 images in the last batch, expected at least 4")
@@ -120,7 +120,7 @@ def test_diverging_training_of_two_processes_is_an_error(project: Path) -> None:
     assert "IndexError" not in done.stderr
 
 
-def test_other_number_of_processes_than_the_parameter_is_an_error(project: Path) -> None:
+def test_torchrun_with_another_number_of_processes_is_an_error(project: Path) -> None:
     edit_params(project, {"train.processes": 1})
     command = ["python", "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", *TRAIN[1:]]
     done = run(command, project, check=False, PYTHONPATH=str(ROOT))
@@ -170,7 +170,7 @@ def other_host(project: Path, tmp_path: Path) -> Path:
     return shutil.copytree(project, tmp_path / "other host")
 
 
-def test_two_hosts_train_as_two_processes_on_one_host_do(
+def test_two_hosts_match_two_processes_on_one_host(
     project: Path, other_host: Path, hosts: dict[str, str], start: Start
 ) -> None:
     """Only the first host writes."""
@@ -188,7 +188,7 @@ def test_hosts_that_disagree_on_parameters_are_refused(
     project: Path, other_host: Path, hosts: dict[str, str], start: Start
 ) -> None:
     edit_params(other_host, {"train.learning_rate": 0.01})
-    (_, _), (status, output) = train_on_hosts(hosts, [project, other_host], start)
-    assert status
-    assert "error: hosts disagree on parameters, data or code: process 1 differs from process 0" in output
+    for rank, (status, output) in enumerate(train_on_hosts(hosts, [project, other_host], start)):
+        assert status
+        assert f"error: hosts disagree on parameters, data or code (process {rank} of 2)" in output
     assert not (project / "data/model/model.safetensors").exists()

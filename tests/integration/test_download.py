@@ -111,7 +111,9 @@ def test_downloaded_files_are_kept_in_raw(tmp_path: Path, serve: Callable, monke
     assert sorted(path.name for path in (tmp_path / "raw").iterdir()) == sorted(FILES)
 
 
-def test_files_in_raw_win_over_the_mirror(tmp_path: Path, serve: Callable, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_raw_files_take_precedence_over_the_mirror(
+    tmp_path: Path, serve: Callable, monkeypatch: pytest.MonkeyPatch
+) -> None:
     name = "t10k-labels-idx1-ubyte"
     (tmp_path / name).write_bytes(FILES[name])
     before = (tmp_path / name).stat().st_mtime_ns
@@ -195,7 +197,7 @@ def test_error_lists_every_source_if_none_is_available(tiny: Path) -> None:
     assert not (tiny / "data/prepared").exists()
 
 
-def test_torchvision_knows_our_data_sets() -> None:
+def test_data_sets_match_torchvision() -> None:
     mnist, fashion = (read_spec(ROOT / f"data/sources/{name}") for name in ("mnist", "fashion-mnist"))
     assert (mnist.torchvision, fashion.torchvision) == (MNIST.__name__, FashionMNIST.__name__)
     assert list(fashion.classes) == FashionMNIST.classes

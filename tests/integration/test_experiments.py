@@ -12,7 +12,7 @@ MODEL = "data/model/model.safetensors"
 
 
 @pytest.mark.parametrize("option", ["--temp", "--queue"])
-def test_experiment_elsewhere_imports_its_own_copy_of_the_code(clone: Path, option: str) -> None:
+def test_experiment_in_a_copy_imports_the_code_of_the_copy(clone: Path, option: str) -> None:
     marker = clone / "imported.txt"
     plots = clone / "src/reporting/plots.py"
     plots.write_text(f"{plots.read_text()}\n\nimport pathlib\n\npathlib.Path({str(marker)!r}).write_text(__file__)\n")
@@ -22,7 +22,7 @@ def test_experiment_elsewhere_imports_its_own_copy_of_the_code(clone: Path, opti
     assert clone / ".dvc/tmp/exps" in Path(marker.read_text()).parents
 
 
-def test_experiment_elsewhere_finds_the_raw_files_without_network(clone: Path) -> None:
+def test_experiment_in_a_copy_finds_the_raw_files_without_network(clone: Path) -> None:
     """Another split needs them. The copy of the tree has no data/raw."""
     run(["dvc", "exp", "run", "--temp", "--name", "other-split", "-S", "prepare.seed=1", "prepare"], clone)
     assert "other-split" in run(["dvc", "exp", "show", "--csv", "--only-changed"], clone).stdout

@@ -83,6 +83,8 @@ def test_every_number_of_the_model_card_follows_from_metrics_and_predictions(fin
     expected += [evaluation["accuracy"], 95, evaluation["accuracy_low"], evaluation["accuracy_high"]]
     numbers = {name: value for name, value in evaluation.items() if isinstance(value, int | float)}
     expected += [value for name, value in numbers.items() if not name.startswith("accuracy")]
+    for name in numbers:
+        card = card.replace(f"| {name.replace('_', ' ')} |", "|")  # a name may contain digits
     expected += [audit["validation"]["images"], training["validation_accuracy"], 95]
     for name, rows in table.groupby("actual"):
         correct = int((rows["predicted"] == name).sum())
@@ -94,7 +96,7 @@ def test_every_number_of_the_model_card_follows_from_metrics_and_predictions(fin
     assert found == pytest.approx(expected, abs=5.1e-5)
 
 
-def test_every_picture_shows_something(finished_clone: Path) -> None:
+def test_no_picture_is_blank(finished_clone: Path) -> None:
     """At least a hundred pixels below the title are not paper."""
     pictures = list((finished_clone / "metrics").glob("*.png"))
     assert pictures
@@ -120,11 +122,11 @@ def experiment(finished_clone: Path, tmp_path_factory: pytest.TempPathFactory) -
     """A clone after an experiment with a learning rate that only YAML 1.2 reads as a number. Copy it to change it."""
     clone = shutil.copytree(finished_clone, tmp_path_factory.mktemp("experiment") / "clone", symlinks=True)
     done = run(["dvc", "exp", "run", "--name", "small-rate", "-S", "train.learning_rate=1e-3"], clone)
-    assert stages_run(done.stdout) == ["train", "evaluate", "plot"]
+    assert stages_run(done.stdout)[:3] == ["train", "evaluate", "plot"]
     return clone
 
 
-def test_experiment_trains_at_the_rate_1e_3(experiment: Path) -> None:
+def test_learning_rate_1e_3_is_read_as_a_number(experiment: Path) -> None:
     assert pd.read_csv(experiment / "metrics/history.csv")["learning_rate"].max() < 0.001
     assert "small-rate" in run(["dvc", "exp", "show", "--csv", "--only-changed"], experiment).stdout
 
@@ -148,7 +150,7 @@ def test_plots_show_and_diff_have_every_chart(experiment: Path) -> None:
         assert f"workspace_{path.replace('/', '_')}" in page
 
 
-def test_parameter_set_back_is_restored_from_the_run_cache(
+def test_changing_a_parameter_back_restores_results_from_the_run_cache(
     finished_clone: Path, experiment: Path, tmp_path: Path
 ) -> None:
     clone = shutil.copytree(experiment, tmp_path / "clone", symlinks=True)

@@ -50,7 +50,7 @@ HOSTILE: dict[str, tuple[Callable[[], bytes], str]] = {
 
 
 @pytest.mark.parametrize("name", HOSTILE)
-def test_a_hostile_file_is_an_error_within_300_mb(name: str, tmp_path: Path) -> None:
+def test_hostile_file_is_an_error_within_300_mb(name: str, tmp_path: Path) -> None:
     create, message = HOSTILE[name]
     (tmp_path / "image.png").write_bytes(create())
     code = f"""
@@ -70,7 +70,7 @@ except ValueError as error:
     assert message in done.stdout
 
 
-def test_good_files_are_answered_and_bad_ones_set_the_exit_status(finished_clone: Path, tmp_path: Path) -> None:
+def test_predict_classifies_valid_files_and_exits_with_1_for_invalid_ones(finished_clone: Path, tmp_path: Path) -> None:
     good, bad = tmp_path / "a.png", tmp_path / "b.png"
     good.write_bytes(encode(printed("3"), "PNG"))
     bad.write_bytes(b"")
@@ -96,7 +96,7 @@ def count_agreement(digits: list[np.ndarray], expected: list[str]) -> int:
 
 
 @pytest.mark.real
-def test_99_percent_of_photographed_test_digits_are_read_as_the_originals(count: Callable[[str], None]) -> None:
+def test_99_percent_of_photographed_digits_are_classified_like_the_originals(count: Callable[[str], None]) -> None:
     test_set, random = load_split(ROOT / "data/prepared", "test"), np.random.default_rng(0)
     predicted = pd.read_csv(ROOT / "metrics/predictions.csv", dtype=str)["predicted"]
     chosen = random.permutation(len(test_set))[:1000]
@@ -107,7 +107,7 @@ def test_99_percent_of_photographed_test_digits_are_read_as_the_originals(count:
 
 
 @pytest.mark.real
-def test_95_percent_of_printed_digits_are_read_right(count: Callable[[str], None]) -> None:
+def test_95_percent_of_printed_digits_are_classified_correctly(count: Callable[[str], None]) -> None:
     """22 fonts, dark on light and light on dark. The model has never seen printed digits."""
     names = [
         path.name

@@ -50,7 +50,7 @@ def test_make_commands_are_targets(document: Path) -> None:
     assert document.name != "README.md" or {"repro", "test"} <= commands
 
 
-def test_ten_minutes_run_as_written(clone: Path) -> None:
+def test_ten_minutes_section_runs_as_written(clone: Path) -> None:
     """In a clone on the tiny data whose first `make repro` has been committed, as in the real history."""
     if not (Path(sys.executable).parents[1] / "ready").exists():
         pytest.skip("needs the environment that make creates")
@@ -72,7 +72,7 @@ def test_ten_minutes_run_as_written(clone: Path) -> None:
 
 
 @pytest.mark.parametrize(("column", "message"), [(0, "Run the notebook's recipe"), (1, "Run the default recipe")])
-def test_figures_are_those_of_the_commits(column: int, message: str) -> None:
+def test_readme_results_match_the_commits(column: int, message: str) -> None:
     """The table of results shows what two runs committed."""
     show = ["git", "log", "-1", "--format=%H", f"--grep=^{message}"]
     commit = subprocess.run(show, cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()

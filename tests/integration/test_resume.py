@@ -216,7 +216,7 @@ def resize(disk: Path, size: str) -> None:
 
 
 @pytest.mark.parametrize(("small", "size"), [("data/checkpoints", "12m"), ("data/model", "64k"), ("metrics", "4k")])
-def test_training_on_a_full_disk_resumes_to_identical_bytes_with_room_again(
+def test_training_on_a_full_disk_resumes_to_identical_bytes_after_space_is_freed(
     project: Path, expected: list[bytes], start: Start, small_disk: Path, small: str, size: str
 ) -> None:
     """No room for a checkpoint, the model or the metrics."""

@@ -36,7 +36,7 @@ def kill_during_training(command: list[str], folder: Path) -> None:
     assert not alive, "process 1 does not reap orphans: `dvc queue kill` needs that (docker run --init)"
 
 
-def test_a_sweep_continues_after_a_crash_and_reports_failures(finished_clone: Path, tmp_path: Path) -> None:
+def test_sweep_continues_after_a_crash_and_reports_failures(finished_clone: Path, tmp_path: Path) -> None:
     clone = Path(shutil.copytree(finished_clone, tmp_path / "clone", symlinks=True))
     command = [*SWEEP, "dash", "--seeds", "2", "-S", "train.epochs=2,3"]
     kill_during_training(command, clone)

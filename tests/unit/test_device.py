@@ -65,7 +65,7 @@ def test_emulated_bfloat16_is_an_error(params: Params, monkeypatch: pytest.Monke
         get_precision(settings(params, precision="bf16"), CPU)
 
 
-def test_compute_has_the_parameters_of_training(params: Params) -> None:
+def test_compute_uses_the_train_parameters(params: Params) -> None:
     before = torch.get_num_threads()
     try:
         compute = prepare_compute(settings(params, threads=3, device="cpu", precision="fp32", portable=False))

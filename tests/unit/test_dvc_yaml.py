@@ -21,6 +21,10 @@ from tests.stage_checks import (
 STAGES = load_stages(ROOT)
 
 
+def test_every_file_in_stages_is_a_stage_of_dvc_yaml() -> None:
+    assert {path.stem for path in (ROOT / "stages").glob("*.py")} - {"__init__"} == set(STAGES)
+
+
 @pytest.fixture(scope="module")
 def recordings(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Recording]:
     """What each stage does on the tiny data."""

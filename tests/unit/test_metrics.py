@@ -9,15 +9,6 @@ from src.metrics import classification_metrics, expected_calibration_error, mcne
 def test_classification_metrics_by_hand() -> None:
     probabilities = np.array([[0.9, 0.1], [0.4, 0.6], [0.1, 0.9], [0.3, 0.7]], np.float32)
     metrics = classification_metrics(np.array([0, 0, 1, 1], np.uint8), np.log(probabilities), ("cat", "dog"), 2)
-    assert list(metrics) == [
-        "accuracy",
-        "accuracy_low",
-        "accuracy_high",
-        "loss",
-        "errors",
-        "expected_calibration_error",
-        "per_class_accuracy",
-    ]
     assert (metrics["accuracy"], metrics["errors"]) == (0.75, 1)
     assert metrics["loss"] == pytest.approx(-np.log([0.9, 0.4, 0.9, 0.7]).mean())
     assert (metrics["accuracy_low"], metrics["accuracy_high"]) == wilson_interval(3, 4)
@@ -25,7 +16,7 @@ def test_classification_metrics_by_hand() -> None:
     assert metrics["per_class_accuracy"] == {"cat": 0.5, "dog": 1.0}
 
 
-def test_classes_do_not_overflow_byte_labels() -> None:
+def test_256_classes_fit_into_byte_labels() -> None:
     """Class 255 of 256 is counted as itself."""
     log_probabilities = np.full((1, 256), -10, np.float32)
     log_probabilities[0, 255] = 0

@@ -79,7 +79,7 @@ def test_valid_file_is_loaded() -> None:
         ("optimizer: muon", "optimizer: adam", "train.optimizer: found 'adam', expected 'sgd', 'adamw' or 'muon'"),
         ("schedule: linear", "schedule: step", "train: schedule `step` has no warmup: set train.warmup to 0"),
         ("fraction: 0.8", "fraction: 1", "train: batch_norm needs statistics at full resolution"),
-        ("  name: net", "  name: Net", "model.name: found 'Net', expected 'net', 'dash' or 'tiny'"),
+        ("  name: net", "  name: Net", "model.name: found 'Net', expected 'net', 'dash'"),
         ("  calibration_bins: 15", "  {}", "evaluate.calibration_bins: missing"),
         ("evaluate:", "evaluated:", "evaluated: unknown key; did you mean evaluate?"),
         ("evaluate:", "zebra:", "zebra: unknown key; known keys: prepare, inspect, model, train, evaluate, plot"),
@@ -105,7 +105,7 @@ def test_all_mistakes_are_listed_at_once_and_aligned() -> None:
     )
 
 
-def test_a_single_mistake_is_not_plural() -> None:
+def test_message_about_one_mistake_is_singular() -> None:
     assert error_of(TEXT.replace("  epochs: 3", "", 1)).startswith("error: params.yaml has 1 mistake:\n")
 
 
@@ -113,7 +113,7 @@ def test_a_single_mistake_is_not_plural() -> None:
     ("epochs", "value"),
     [("1e-3", 0.001), ("0200", 200), ("3.", 3), (".5", 0.5), ("0x10", 16), ("3\n  <<: {epochs: 4}", 3)],
 )
-def test_numbers_are_those_that_dvc_records(epochs: str, value: float) -> None:
+def test_numbers_match_those_in_dvc_lock(epochs: str, value: float) -> None:
     """dvc.lock names the value that was used."""
     text = TEXT.replace("  epochs: 3", f"  epochs: {epochs}", 1)
     assert load_text(text).train.epochs == value
@@ -136,7 +136,7 @@ def test_numbers_are_those_that_dvc_records(epochs: str, value: float) -> None:
         ("[1, two]", [1, "two"]),
     ],
 )
-def test_yaml_1_2_decides_what_is_a_number(text: str, value: object) -> None:
+def test_numbers_follow_yaml_1_2(text: str, value: object) -> None:
     assert load_yaml(text) == value
     assert type(load_yaml(text)) is type(value)
 
@@ -159,7 +159,7 @@ def test_nested_aliases_are_an_error_that_does_not_expand_them() -> None:
 
 
 @pytest.mark.parametrize("content", [b"", b"\xff\xfe", b"[]", b"\x00", b"[" * 600, b"1: 2"])
-def test_anything_but_sections_is_an_error(content: bytes) -> None:
+def test_content_other_than_sections_is_an_error(content: bytes) -> None:
     Path("params.yaml").write_bytes(content)
     with pytest.raises(PipelineError, match=r"params\.yaml (has|is not valid YAML)"):
         load_params(Path("params.yaml"))
@@ -204,11 +204,11 @@ def test_every_registered_network_is_accepted(params: Params, name: str) -> None
 @pytest.mark.parametrize(
     ("feature", "change", "message"),
     [
-        ("batch_norm", {"batch_norm": True}, "has its own batch norm: set train.batch_norm to false"),
+        ("batch_norm", {"batch_norm": True}, "does not support train.batch_norm: set it to false"),
         (
             "progressive_resizing",
             {"low_res_fraction": 0.5},
-            "has a fixed input size: set train.low_res_fraction to 0",
+            "does not support train.low_res_fraction: set it to 0",
         ),
     ],
 )

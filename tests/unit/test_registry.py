@@ -11,7 +11,7 @@ PARAMETERS = {"net": 593_200, "dash": 29_290, "tiny": 5_646}  # for 10 classes
 
 
 @pytest.mark.parametrize("name", PARAMETERS)
-def test_parameter_count_is_the_documented_one(name: str) -> None:
+def test_parameter_count_matches_the_documentation(name: str) -> None:
     assert sum(weight.numel() for weight in create_model(name, 10).parameters()) == PARAMETERS[name]
 
 
@@ -67,7 +67,7 @@ def test_accepts_compares_channels_and_size(shape: tuple[int, int, int], accepte
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_every_network_accepts_grey_28_by_28_images(name: str) -> None:
+def test_every_network_accepts_gray_28_by_28_images(name: str) -> None:
     assert MODELS[name].accepts((1, 28, 28))
     assert not MODELS[name].accepts((3, 28, 28))
 

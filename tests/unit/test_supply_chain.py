@@ -43,7 +43,7 @@ def test_code_never_unpickles(folder: str) -> None:
     "code",
     ["import pickle", "import os, joblib.numpy_pickle", "from dill import loads", "import torch\ntorch.load('a')"],
 )
-def test_the_check_finds_pickle(tmp_path: Path, code: str) -> None:
+def test_pickle_check_finds_pickle(tmp_path: Path, code: str) -> None:
     (tmp_path / "a.py").write_text(code)
     assert uses_pickle(tmp_path / "a.py")
 

@@ -135,7 +135,7 @@ def test_each_setting_alone_changes_the_images(images: Tensor, name: str) -> Non
     )
 
 
-def test_settings_are_numbers_and_the_interpolation() -> None:
+def test_every_augmentation_setting_is_tested() -> None:
     assert set(Augmentation.model_fields) == {*NUMBERS, "interpolation"}
 
 

@@ -8,7 +8,7 @@ from benchmarks import baseline
 from tests.helpers import random_dataset
 
 
-def test_the_time_of_the_measured_batches_is_scaled_to_an_epoch(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_time_of_the_measured_batches_is_scaled_to_an_epoch(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = iter([100.0, 104.0])
     monkeypatch.setattr(baseline, "time", SimpleNamespace(perf_counter=lambda: next(clock)))
     monkeypatch.setattr(baseline, "BATCH_SIZE", 10)

@@ -1,4 +1,4 @@
-"""The rows and tables of the benchmark, and the figures that the README takes from it."""
+"""The rows and tables of the benchmark, and the numbers that the README takes from it."""
 
 import json
 import math
@@ -38,7 +38,7 @@ def test_summarize_returns_means_the_standard_deviation_and_the_time_in_epochs_o
     assert math.isnan(summarize(runs[:1], 10.0).loc["x", "sd_accuracy"])
 
 
-def test_the_table_shows_every_recipe_and_the_baseline() -> None:
+def test_table_shows_every_recipe_and_the_baseline() -> None:
     results = json.loads((ROOT / "benchmarks/results.json").read_text())
     table = format_table(results)
     assert [line.split()[0] for line in table.splitlines()[1:7]] == [row["name"] for row in results["recipes"]]
@@ -46,7 +46,7 @@ def test_the_table_shows_every_recipe_and_the_baseline() -> None:
     assert "trains on 5.74 times as many\nimages, or 3.34 times as many if" in table
 
 
-def test_a_run_measures_every_seed_and_the_default_at_full_resolution(
+def test_run_measures_every_seed_and_the_default_at_full_resolution(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     calls = []
@@ -69,7 +69,7 @@ def test_a_run_measures_every_seed_and_the_default_at_full_resolution(
     assert json.loads((tmp_path / "results.json").read_text()) == results
 
 
-def test_the_readme_shows_the_results() -> None:
+def test_readme_shows_the_results() -> None:
     results = json.loads((ROOT / "benchmarks/results.json").read_text())
     text = " ".join((ROOT / "README.md").read_text().split())
     for row in results["recipes"]:

@@ -1,4 +1,4 @@
-"""The figure of the benchmark."""
+"""The plot of the benchmark."""
 
 import json
 from pathlib import Path
@@ -7,6 +7,6 @@ from benchmarks.plot import plot_error_against_time
 from tests.helpers import ROOT
 
 
-def test_the_results_can_be_plotted(tmp_path: Path) -> None:
+def test_results_can_be_plotted(tmp_path: Path) -> None:
     plot_error_against_time(tmp_path / "a.png", json.loads((ROOT / "benchmarks/results.json").read_text()))
     assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")

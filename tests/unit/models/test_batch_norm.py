@@ -51,7 +51,7 @@ def test_scale_of_the_norms_stays_one() -> None:
     assert any(norm.bias.ne(0).any() for norm in norms)
 
 
-def test_network_without_added_norms_is_returned_as_it_is() -> None:
+def test_network_without_added_norms_is_returned_unchanged() -> None:
     for net in (Net(10), Tiny(10), fold_batch_norm(train_with_batch_norm(torch.randn(8, 1, 28, 28)))):
         assert fold_batch_norm(net) is net
 

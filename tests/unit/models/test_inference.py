@@ -14,7 +14,7 @@ NORMALIZE = Normalize(mean=0.1307, std=0.3081)
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_prediction_is_log_probabilities_of_every_network(name: str) -> None:
+def test_predict_returns_log_probabilities_for_every_network(name: str) -> None:
     output = predict(create_model(name, 7), random_dataset(4).images, NORMALIZE, CPU)
     assert (output.shape, output.dtype) == ((4, 7), torch.float32)
     assert torch.allclose(output.exp().sum(dim=1), torch.ones(4))

@@ -10,7 +10,7 @@ from src.registry import MODELS, create_model
 
 @pytest.mark.parametrize("name", MODELS)
 @pytest.mark.parametrize("scheme", ["pytorch", "kaiming"])
-def test_weights_depend_on_the_seed_alone(name: str, scheme: str) -> None:
+def test_weights_depend_only_on_the_seed(name: str, scheme: str) -> None:
     nets = [create_model(name, 10) for _ in range(3)]
     for net, seed in zip(nets, (1, 1, 2), strict=True):
         init_weights(net, scheme, seed)

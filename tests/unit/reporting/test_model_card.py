@@ -43,7 +43,7 @@ def card(params: Params, model: Path, **evaluation: Any) -> list[str]:
     return model_card(params, model, AUDIT, TRAINING, {**EVALUATION, **evaluation}, CONFUSION).splitlines()
 
 
-def test_card_names_task_file_network_and_machine(params: Params, model: Path) -> None:
+def test_card_names_task_file_network_and_device(params: Params, model: Path) -> None:
     lines = card(params, model)
     assert "Classifies gray images of 28 x 28 pixels into 3 classes: cat, dog, NA." in lines
     assert f"- File: `{model}`, SHA-256 `{hashlib.sha256(b'weights').hexdigest()}`" in lines

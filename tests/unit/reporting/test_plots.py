@@ -68,7 +68,7 @@ def test_history_titles_show_the_last_epoch_and_the_test_metrics(tmp_path: Path,
     } <= set(texts)
 
 
-def test_history_without_validation_set_is_of_the_test_set(tmp_path: Path, texts: list[str]) -> None:
+def test_history_plot_shows_the_test_set_if_there_is_no_validation_set(tmp_path: Path, texts: list[str]) -> None:
     plots.plot_train_test_metrics(tmp_path / "a.png", HISTORY, "test", {"loss": 0.2, "accuracy": 0.95}, 50)
     assert "Test loss: 0.2000" in texts
     assert "test 0.2000" not in texts

@@ -26,7 +26,7 @@ def set_command_line(monkeypatch: pytest.MonkeyPatch, *options: str) -> None:
 
 
 @pytest.mark.usefixtures("folder")
-def test_arguments_of_main_are_options(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_arguments_of_main_become_options(monkeypatch: pytest.MonkeyPatch) -> None:
     calls = []
 
     def main(params: Params, prepared: Path, model_card: Path) -> None:

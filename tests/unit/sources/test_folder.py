@@ -37,7 +37,7 @@ def test_hidden_files_and_folders_are_ignored(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(("classes", "dtype"), [(256, np.uint8), (257, np.uint16)])
-def test_labels_are_as_wide_as_the_number_of_classes_needs(tmp_path: Path, classes: int, dtype: type) -> None:
+def test_label_dtype_fits_the_number_of_classes(tmp_path: Path, classes: int, dtype: type) -> None:
     for number in range(classes):
         (tmp_path / f"{number:03}").mkdir()
         Image.new("L", (28, 28), number % 256).save(tmp_path / f"{number:03}" / "image.png")

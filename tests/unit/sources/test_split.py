@@ -28,12 +28,12 @@ def test_every_image_is_in_exactly_one_split_and_in_order() -> None:
     assert (kept, held_out) == (sorted(kept), sorted(held_out))
 
 
-def test_the_seed_selects_the_images() -> None:
+def test_seed_selects_the_held_out_images() -> None:
     first, same, other = (stratified_split(dataset(50, 50), 10, seed, "x")[1].images.tolist() for seed in (1, 1, 2))
     assert first == same != other
 
 
-def test_zero_holds_nothing_out() -> None:
+def test_count_of_zero_holds_out_no_images() -> None:
     kept, held_out = stratified_split(dataset(2, 2), 0, 0, "x")
     assert (len(kept), len(held_out)) == (4, 0)
 

@@ -59,7 +59,7 @@ def test_equal_runs_write_equal_bytes(prepared: Path) -> None:
 
 
 @pytest.mark.parametrize("network", ["net", "tiny"])
-def test_network_is_that_of_the_file_not_of_params(prepared: Path, network: str) -> None:
+def test_evaluate_takes_the_network_from_the_model_file(prepared: Path, network: str) -> None:
     write_model(prepared, network)
     edit_params(prepared, {"model.name": "dash", "train.batch_norm": False, "train.low_res_fraction": 0.0})
     run_stage_in(prepared, "evaluate", check=True)

@@ -94,7 +94,7 @@ def test_read_only_folder_is_named(tiny: Path, small_disk: Path) -> None:
     assert is_error(done, "cannot be read or written", "Read-only file system", "train.safetensors")
 
 
-def test_prepared_images_are_those_of_the_raw_files(tiny: Path) -> None:
+def test_prepared_images_match_the_raw_files(tiny: Path) -> None:
     run_stage_in(tiny, "prepare", check=True)
     raw = np.frombuffer(tiny_idx()["t10k-images-idx3-ubyte"], np.uint8, offset=16).reshape(-1, 28, 28)
     assert (load_split(tiny / PREPARED, "test").images == raw).all()

@@ -26,7 +26,7 @@ def test_compare_counts_images_and_lists_the_flipped_ones() -> None:
     assert [round(run["accuracy"], 2) for run in result["accuracy"]] == [0.9, 0.9]
 
 
-def test_the_report_shows_counts_verdict_and_flipped_images() -> None:
+def test_report_shows_counts_verdict_and_flipped_images() -> None:
     report = format_report(compare(run_of("a", "0011223349"), run_of("bb", "0091223344")))
     assert "train.epochs  1  2" in report
     assert "8 test images right in both, 0 in neither\n1 right only in a, 1 right only in bb\n" in report
@@ -34,7 +34,7 @@ def test_the_report_shows_counts_verdict_and_flipped_images() -> None:
     assert "     9      4     9      4" in report
 
 
-def test_the_report_of_equal_runs_has_no_differences() -> None:
+def test_report_of_equal_runs_has_no_differences() -> None:
     report = format_report(compare(run_of("a", "0011223344"), run_of("b", "0011223344")))
     assert "Parameters\nno difference" in report
     assert "0 images flipped" in report
@@ -55,7 +55,7 @@ def test_compare_refuses_different_test_images() -> None:
         compare(run_of("a", "0011223344"), run_of("b", "0011", "0011"))
 
 
-def test_the_gate_fails_if_the_second_run_is_worse_or_below_the_floor() -> None:
+def test_gate_fails_if_the_second_run_is_worse_or_below_the_floor() -> None:
     good, bad = run_of("good", "0" * 10, "0" * 10), run_of("bad", "0" * 4 + "1" * 6, "0" * 10)
     check_gate(compare(bad, good), floor=1.0)
     check_gate(compare(bad, bad), floor=0.4)

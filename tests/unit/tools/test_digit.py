@@ -17,7 +17,7 @@ def extract(content: bytes) -> np.ndarray:
 
 @pytest.mark.parametrize("size", [28, 60, 300, 2000])
 @pytest.mark.parametrize(("ink", "paper"), [("black", "white"), ("white", "black"), ("#446", "#cba")])
-def test_a_digit_of_any_size_and_color_becomes_white_on_black_20_pixels_high_and_centered(
+def test_digit_of_any_size_and_color_becomes_white_on_black_20_pixels_high_and_centered(
     size: int, ink: str, paper: str
 ) -> None:
     digit = extract(encode(printed("8", size, ink, paper), "PNG"))
@@ -40,6 +40,6 @@ def test_transparency_exif_rotation_and_16_bits_do_not_change_the_digit() -> Non
         assert np.abs(extract(content).astype(int) - upright).mean() < 4
 
 
-def test_an_empty_page_is_an_error() -> None:
+def test_empty_page_is_an_error() -> None:
     with pytest.raises(ValueError, match="nothing differs from the background"):
         extract_digit(Image.new("L", (100, 100), 200))

@@ -30,7 +30,7 @@ def test_top_k_is_unsure_below_a_confidence_of_90_percent_and_returns_at_most_al
     assert len(result["top"]) == 2
 
 
-def test_a_file_that_is_no_image_is_an_error(tmp_path: Path) -> None:
+def test_file_that_is_not_an_image_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "image.png").write_bytes(b"seven")
     with pytest.raises(PipelineError, match=r"image\.png cannot be read: cannot identify .*\n.*a PNG or JPEG of one"):
         load_image(str(tmp_path / "image.png"), DIGITS)
@@ -38,14 +38,14 @@ def test_a_file_that_is_no_image_is_an_error(tmp_path: Path) -> None:
         load_image(str(tmp_path / "no.png"), DIGITS)
 
 
-def test_the_digit_is_searched_only_if_the_classes_are_digits(tmp_path: Path) -> None:
+def test_digit_is_extracted_only_if_the_classes_are_digits(tmp_path: Path) -> None:
     (tmp_path / "image.png").write_bytes(encode(printed("7", paper="white"), "PNG"))
     assert load_image(str(tmp_path / "image.png"), DIGITS)[0, 0] == 0  # black background
     assert load_image(str(tmp_path / "image.png"), ("cat", "dog"))[0, 0] == 255  # the image as it is
 
 
 @pytest.mark.parametrize("shape", [(1, 32, 32), (3, 28, 28)])
-def test_a_model_for_another_input_shape_is_one_error(
+def test_model_for_another_input_shape_is_one_error(
     shape: tuple[int, int, int],
     tmp_path: Path,
     params: Params,

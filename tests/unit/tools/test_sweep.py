@@ -17,7 +17,7 @@ def in_root(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
 
 
-def test_the_grid_is_every_combination_on_top_of_the_recipe() -> None:
+def test_grid_combines_all_values_and_keeps_the_rest_of_the_recipe() -> None:
     grid = expand_grid("sprint", ["train.learning_rate=0.02,1e-1", "train.batch_norm=true", "train.seed=range(2)"])
     jobs = [job_params(job) for job in grid]
     assert [(job["train.learning_rate"], job[SEED]) for job in jobs] == [(0.02, 0), (0.02, 1), (0.1, 0), (0.1, 1)]
@@ -36,10 +36,10 @@ def test_options_replace_values_of_the_recipe() -> None:
         ("train.epochz=1,2", "train.epochz: unknown key; did you mean epochs?"),
         ("train.epochs=[1]", "train.epochs: found [1], expected a valid number"),
         ("trian.epochs=1", "no section 'trian'"),
-        ("train.batch_norm=true", "`dash` has its own batch norm"),
+        ("train.batch_norm=true", "`dash` does not support train.batch_norm"),
     ],
 )
-def test_an_invalid_job_is_one_error_before_anything_is_queued(
+def test_invalid_job_is_one_error_before_anything_is_queued(
     option: str, message: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr("sys.argv", ["sweep", "dash", "-S", option])
@@ -63,7 +63,7 @@ def test_an_invalid_job_is_one_error_before_anything_is_queued(
         ["no-such-recipe"],
     ],
 )
-def test_a_wrong_command_line_exits_with_status_2(
+def test_wrong_command_line_exits_with_status_2(
     arguments: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr("sys.argv", ["sweep", *arguments])
@@ -72,7 +72,7 @@ def test_a_wrong_command_line_exits_with_status_2(
     assert "usage: " in capsys.readouterr().err
 
 
-def test_the_leaderboard_ranks_by_validation_accuracy_and_counts_a_seed_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_leaderboard_ranks_by_validation_accuracy_and_counts_each_seed_once(monkeypatch: pytest.MonkeyPatch) -> None:
     base = {"prepare.validation": 5000.0, "train.epochs": 3.0, SEED: 0.0}
     rows = [
         ("a", "Success", 5000, 3, 0, 0.99, 0.90),
@@ -93,13 +93,13 @@ def test_the_leaderboard_ranks_by_validation_accuracy_and_counts_a_seed_once(mon
     ]
 
 
-def test_the_leaderboard_of_no_experiments_says_so() -> None:
+def test_leaderboard_without_experiments_says_so() -> None:
     base = flatten_params(load_yaml(Path("params.yaml").read_text()))
     table = pd.DataFrame(columns=["Experiment", "State", *base, "validation_accuracy", "accuracy"])
     assert leaderboard(table, base, {}) == "no experiment of this commit is done"
 
 
-def test_a_recipe_with_changes_is_named_after_the_nearest_recipe() -> None:
+def test_recipe_with_changes_is_named_after_the_nearest_recipe() -> None:
     base = flatten_params(load_yaml(Path("params.yaml").read_text()))
     (job,) = expand_grid("dash", ["train.epochs=2", "train.seed=5"])
     assert sweep.nearest_recipe(job_params(job), base) == "dash train.epochs=2"
@@ -121,12 +121,12 @@ Worker status: {workers} active, 0 idle"""
 
 
 @pytest.mark.parametrize(("state", "workers"), [("Running", 1), ("Running", 10), ("Success", 0)])
-def test_a_working_queue_passes(state: str, workers: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_working_queue_passes(state: str, workers: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fake_dvc(tmp_path, STATUS.format(state=state, workers=workers), monkeypatch)
     check_workers()
 
 
-def test_a_running_task_without_a_worker_is_an_error_that_names_the_repair(
+def test_running_task_without_a_worker_is_an_error_with_the_repair_command(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fake_dvc(tmp_path, STATUS.format(state="Running", workers=0), monkeypatch)
@@ -134,7 +134,7 @@ def test_a_running_task_without_a_worker_is_an_error_that_names_the_repair(
         check_workers()
 
 
-def test_training_seconds_are_those_of_the_last_training_of_an_experiment(
+def test_training_seconds_come_from_the_last_training_of_an_experiment(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)

@@ -49,7 +49,7 @@ def write_outputs(folder: Path, machine: dict[str, object], md5: str) -> None:
         ({"threads": 2, "device": "cpu AVX512", "torch": "x"}, False, ["first", "second"]),
     ],
 )
-def test_clones_are_compared_with_the_commit_only_if_it_is_of_the_same_machine(
+def test_clones_are_compared_with_the_commit_only_if_fingerprints_match(
     here: dict[str, object],
     quick: bool,
     columns: list[str],
@@ -77,7 +77,7 @@ def test_clones_are_compared_with_the_commit_only_if_it_is_of_the_same_machine(
     assert (["torch", "x", "NaN"] in lines) == (here != committed)
 
 
-def test_recorded_outputs_are_those_of_all_stages(tmp_path: Path) -> None:
+def test_recorded_outputs_include_every_stage(tmp_path: Path) -> None:
     lock = "stages: {one: {outs: [{path: a, md5: x}]}, two: {outs: [{path: b, md5: y}, {path: c, md5: z}]}}"
     (tmp_path / "dvc.lock").write_text(lock)
     assert recorded_outputs(tmp_path) == {"a": "x", "b": "y", "c": "z"}
@@ -88,7 +88,7 @@ def test_portable_md5_lists_exactly_the_outputs_of_dvc_lock() -> None:
     assert listed == set(recorded_outputs(ROOT))
 
 
-def test_the_portable_settings_are_valid_parameters() -> None:
+def test_portable_settings_are_valid_parameters() -> None:
     values = load_yaml((ROOT / "params.yaml").read_text())
     override(values, PORTABLE_SETTINGS)
     assert Params.model_validate(values).train.portable
@@ -110,7 +110,7 @@ def test_keep_first_images_shortens_the_files_and_updates_their_sha256(tiny: Pat
     assert read_spec(tiny / "data/sources/mnist").sha256 == sha256
 
 
-def test_the_emulator_runs_python_with_portable_kernels(tmp_path: Path) -> None:
+def test_emulator_runs_python_with_portable_kernels(tmp_path: Path) -> None:
     script = (create_emulator(tmp_path / "bin", "Haswell") / "python").read_text()
     assert "ATEN_CPU_CAPABILITY=avx2 " in script
     assert "exec qemu-x86_64 -cpu Haswell '" in script

@@ -1,13 +1,18 @@
 """A training that is interrupted and resumed ends in the weights and the history of one that is not."""
 
+import dataclasses
 import signal
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
+from torch import Tensor
+from torch.nn import functional
 
+from src.models.small import Dash
 from src.params import Params
+from src.registry import MODELS
 from src.training import checkpoint, loop
 from src.training.checkpoint import Checkpoints, run_hash
 from src.training.loop import train
@@ -72,7 +77,29 @@ def test_resumed_training_ends_in_the_same_weights_and_history(
             assert torch.equal(resumed.net.state_dict()[name], tensor), (stop, name)
 
 
-def test_stop_before_the_validation_of_an_epoch_finishes_that_epoch_first(
+class DashWithDropout(Dash):
+    """Dash with a random layer."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return functional.dropout(super().forward(x), 0.3, self.training)
+
+
+def test_resumed_training_with_dropout_ends_in_the_same_weights(
+    new_state: NewState, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dropout = dataclasses.replace(MODELS["dash"], factory=f"{__name__}:DashWithDropout")
+    monkeypatch.setitem(MODELS, "dash", dropout)
+    changes = {"batch_norm": False, "low_res_fraction": 0.0, "batch_size": 8, "epochs": 2.0}
+    whole = new_state("dash", images=20, **changes)
+    train(whole, TRAIN_SET, VALIDATION_SET)
+    train_and_interrupt(new_state("dash", images=20, **changes), tmp_path, 4, monkeypatch)
+    torch.rand(3)  # the state of the global generator does not matter
+    resumed = new_state("dash", images=20, **changes)
+    train(resumed, TRAIN_SET, VALIDATION_SET, checkpoints_in(tmp_path))
+    assert torch.equal(resumed.net.head.weight, whole.net.head.weight)
+
+
+def test_resumed_training_first_validates_an_epoch_that_was_interrupted_before_validation(
     new_state: NewState, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     changes = {"batch_norm": False, "low_res_fraction": 0.0, "batch_size": 8, "epochs": 1.0}
@@ -84,7 +111,7 @@ def test_stop_before_the_validation_of_an_epoch_finishes_that_epoch_first(
     assert metrics.keys() >= {"train_loss", "validation_loss"}
 
 
-def test_finished_training_is_resumed_at_its_end(new_state: NewState, tmp_path: Path) -> None:
+def test_resuming_a_finished_training_repeats_no_step(new_state: NewState, tmp_path: Path) -> None:
     """The model could not be written, because the disk was full: no step is repeated."""
     changes = {"batch_norm": False, "low_res_fraction": 0.0, "batch_size": 8, "epochs": 1.0}
     first, second = (new_state("dash", images=20, **changes) for _ in range(2))
@@ -138,7 +165,7 @@ def test_two_checkpoints_are_kept(state: TrainState, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("place", [0, 40, 500, 0.5, -1])
-def test_damaged_checkpoint_is_reported_and_the_one_before_is_used(
+def test_damaged_checkpoint_is_reported_and_the_previous_one_is_used(
     state: TrainState, tmp_path: Path, capsys: pytest.CaptureFixture[str], place: float
 ) -> None:
     saved = checkpoints_in(tmp_path)
@@ -218,14 +245,14 @@ def test_remove_leaves_the_checkpoints_of_other_trainings(state: TrainState, tmp
 
 
 @pytest.mark.parametrize("change", [{"threads": 2}, {"torch": "2.15"}, {"device": "cpu AVX512"}])
-def test_other_machine_starts_from_the_beginning(
+def test_checkpoint_with_another_fingerprint_is_ignored(
     state: TrainState, tmp_path: Path, change: dict[str, str | int]
 ) -> None:
     checkpoints_in(tmp_path).save(state, metrics(1))
     assert Checkpoints(tmp_path, "0123456789abcdef", FINGERPRINT | change, 10).restore(state) == []
 
 
-def test_run_hash_is_all_that_determines_the_result_besides_the_machine(params: Params, tmp_path: Path) -> None:
+def test_run_hash_depends_on_parameters_data_and_code(params: Params, tmp_path: Path) -> None:
     data = tmp_path / "data"
     data.write_bytes(b"a")
 

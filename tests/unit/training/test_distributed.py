@@ -81,7 +81,7 @@ def test_several_processes_are_started_by_torchrun(settings: Settings, started: 
     assert started == [["OMP_NUM_THREADS=3", sys.executable, *torchrun, "-m", "stages.train", "--model", "m"]]
 
 
-def test_workers_of_torchrun_start_no_others(
+def test_torchrun_workers_do_not_start_torchrun(
     settings: Settings, started: list[list[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("WORLD_SIZE", "2")

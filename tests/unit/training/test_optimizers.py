@@ -29,7 +29,7 @@ def same(first: list[Tensor], second: list[Tensor]) -> bool:
 
 @pytest.mark.parametrize("name", MODELS)
 @pytest.mark.parametrize("optimizer", ["sgd", "adamw", "muon"])
-def test_each_trainable_parameter_is_held_once(settings: Settings, name: str, optimizer: str) -> None:
+def test_each_trainable_parameter_has_exactly_one_optimizer(settings: Settings, name: str, optimizer: str) -> None:
     net = create_model(name, 10)
     next(net.parameters()).requires_grad = False
     held = parameters_of(*build_optimizers(net, MODELS[name].head, settings(optimizer=optimizer), COMPUTE))
@@ -56,7 +56,7 @@ def test_network_without_hidden_weights_is_trained_without_muon(settings: Settin
 
 @pytest.mark.parametrize("name", MODELS)
 @pytest.mark.parametrize("optimizer", ["sgd", "adamw", "muon"])
-def test_weights_decay_and_norms_and_biases_do_not(settings: Settings, name: str, optimizer: str) -> None:
+def test_weight_decay_excludes_norms_and_biases(settings: Settings, name: str, optimizer: str) -> None:
     net = create_model(name, 10)
     optimizers = build_optimizers(net, MODELS[name].head, settings(optimizer=optimizer, weight_decay=0.3), COMPUTE)
     for part in optimizers:

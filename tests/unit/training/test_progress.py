@@ -38,7 +38,9 @@ def test_epoch_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     ]
 
 
-def test_bar_shows_epoch_loss_and_accuracy_on_a_terminal(state: TrainState, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_progress_bar_shows_epoch_loss_and_accuracy_on_a_terminal(
+    state: TrainState, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(sys, "stderr", Terminal())
     with ProgressBar(state) as bar:
         bar.show_step(state)
@@ -48,14 +50,14 @@ def test_bar_shows_epoch_loss_and_accuracy_on_a_terminal(state: TrainState, monk
     assert "loss 1.5000, accuracy 0.2500" in shown
 
 
-def test_bar_shows_nothing_off_a_terminal(state: TrainState, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_progress_bar_is_hidden_without_a_terminal(state: TrainState, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stderr", io.StringIO())
     with ProgressBar(state) as bar:
         bar.show_step(state)
     assert sys.stderr.getvalue() == ""
 
 
-def test_bar_shows_nothing_in_worker_processes(state: TrainState, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_progress_bar_is_hidden_in_worker_processes(state: TrainState, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stderr", Terminal())
     monkeypatch.setattr(progress, "is_main_process", lambda: False)
     with ProgressBar(state) as bar:

@@ -42,7 +42,7 @@ def test_steps_include_partial_batches_and_epochs(
         ),
     ],
 )
-def test_factors_of_ten_steps(
+def test_learning_rate_factors_over_ten_steps(
     settings: Callable[..., Train], changes: dict[str, object], expected: list[float]
 ) -> None:
     steps = StepCount(per_epoch=2, total=10)
@@ -117,7 +117,7 @@ def test_schedulers_follow_the_factor_step_by_step(
     assert rates(state) == pytest.approx(expected(7))
 
 
-def test_schedulers_of_a_resumed_training_start_at_its_step(settings: Callable[..., Train]) -> None:
+def test_resumed_schedulers_start_at_the_saved_step(settings: Callable[..., Train]) -> None:
     optimizer = torch.optim.SGD([torch.zeros(1)], lr=2.0)
     build_schedulers([optimizer], settings(schedule="linear", warmup=0.0), StepCount(4, 8), step=6)
     assert optimizer.param_groups[0]["lr"] == pytest.approx(2.0 * 2 / 8)
