@@ -1,4 +1,4 @@
-# Each command first builds .venv from the two hash locks, if .venv is missing or older than they are.
+# Every target but help first builds .venv from the two requirements*.txt, if it is missing or older than they are.
 .DEFAULT_GOAL := help
 .PHONY: help repro test test-all test-long test-real lint verify verify-quick verify-portable bench bench-quick lock
 .DELETE_ON_ERROR:
