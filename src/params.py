@@ -158,7 +158,7 @@ def check_params(
 
     Raises:
         PipelineError: lists every unknown key (with the nearest known one), missing key, wrong type and value out of
-            range; or, if there are none, the first contradiction of each section.
+            range, and the first contradiction of each section that has none of these.
     """
     try:
         return Params.model_validate(values)

@@ -1,4 +1,4 @@
-"""Preprocess and augment batches of images, with the results of torchvision's transforms on single images."""
+"""Preprocess and augment batches of images, one draw per image. The results match torchvision's transforms."""
 
 from dataclasses import dataclass
 
@@ -109,7 +109,10 @@ def shift_pixels(images: Tensor, offset: Tensor) -> Tensor:
 
 
 def center_crop_resize(images: Tensor) -> Tensor:
-    """Crop the center of float images [batch, 1, height, width] and resize it: CenterCrop(22), Resize(28) at 28."""
+    """Crop the center of float images [batch, 1, height, width] and resize it to the original size.
+
+    For 28 x 28 pixels, this is torchvision's CenterCrop(22) and Resize(28).
+    """
     height, width = images.shape[-2:]
     top, left = (round(side * (1 - CENTER_CROP) / 2) for side in (height, width))
     return F.interpolate(images[..., top : height - top, left : width - left], size=(height, width), mode="bilinear")

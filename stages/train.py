@@ -26,11 +26,11 @@ def main(params: Params, prepared: Path, checkpoints: Path, model: Path, metrics
     check_train_set(train_set, params)
     compute = prepare_compute(settings)
     launch_workers(settings)
-    # if train.processes is above 1, each of these processes continues here
+    # if train.processes is above 1, torchrun runs this stage again in each process, and all of them continue here
     net = create_model(params.model.name, len(train_set.classes))
     init_weights(net, settings.initialization, settings.seed)
-    hashed = run_hash(params, data)
-    join_process_group(compute, hashed)
+    hash_of_run = run_hash(params, data)
+    join_process_group(compute, hash_of_run)
     fingerprint = compute.fingerprint
     print_once(f"{model_summary(net, train_set.image_shape)}\n{compute}")
 
@@ -41,8 +41,8 @@ def main(params: Params, prepared: Path, checkpoints: Path, model: Path, metrics
         write_csv(metrics / "history.csv", list(history[0]), [list(row.values()) for row in history])
         write_json(metrics / "train.json", {"parameters": parameters, **history[-1], "fingerprint": fingerprint})
 
-    saved = Checkpoints(checkpoints, hashed, fingerprint, settings.checkpoint_seconds)
-    train(state, train_set, validation_set, saved, on_epoch=write_metrics)
+    run_checkpoints = Checkpoints(checkpoints, hash_of_run, fingerprint, settings.checkpoint_seconds)
+    train(state, train_set, validation_set, run_checkpoints, on_epoch=write_metrics)
     exit_workers()
     # only the main process continues here
     metadata = ModelMetadata(
@@ -54,7 +54,7 @@ def main(params: Params, prepared: Path, checkpoints: Path, model: Path, metrics
     )
     save_model(model, fold_batch_norm(net), metadata)
     log_training_time(state)
-    saved.remove()
+    run_checkpoints.remove()
 
 
 if __name__ == "__main__":

@@ -154,7 +154,9 @@ def main() -> None:
     parser.add_argument("first", metavar="A", help="a git revision, an experiment, or workspace")
     parser.add_argument("second", metavar="B", help="the same")
     parser.add_argument("--gate", action="store_true", help="exit with status 1 if B is significantly worse")
-    parser.add_argument("--floor", type=float, metavar="ACCURACY", help="the same, also if B is below this accuracy")
+    parser.add_argument(
+        "--floor", type=float, metavar="ACCURACY", help="--gate, and exit with status 1 if B is below this accuracy"
+    )
     parser.add_argument("--json", action="store_true", help="print JSON")
     options = parser.parse_args()
     with exit_on_error():

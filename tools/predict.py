@@ -1,4 +1,4 @@
-"""Classify images, PNG or JPEG: photos and scans of one digit each, or images like those of a model's folder.
+"""Classify PNG or JPEG images. If the classes are 0 to 9, find the digit in each photo or scan.
 
 python -m tools.predict photo.jpg scan.png
 cat photo.jpg | python -m tools.predict --json --top 3 -
@@ -44,7 +44,7 @@ def load_image(name: str, classes: tuple[str, ...]) -> np.ndarray:
 
 
 def top_k(name: str, probabilities: torch.Tensor, classes: tuple[str, ...], k: int) -> dict[str, Any]:
-    """Return the `k` most probable classes of one image, and whether the first one is above `MIN_CONFIDENCE`.
+    """Return the `k` most probable classes of one image, and whether the first one is at least `MIN_CONFIDENCE`.
 
     Args:
         name: the image.

@@ -105,7 +105,10 @@ def run(jobs: Mapping[Job, Values]) -> list[Job]:
     check_workers()
     code = ["git", "status", "--porcelain", "src", "stages", "dvc.yaml"]
     if subprocess.run(code, capture_output=True, text=True, check=True).stdout:
-        print("warning: uncommitted changes of the code; finished experiments may be of other code", file=sys.stderr)
+        print(
+            "warning: src, stages or dvc.yaml have uncommitted changes; experiments may come from other code",
+            file=sys.stderr,
+        )
     for job in find_pending(jobs, "Queued", "Running", "Success"):
         options = [f"--set-param={item}" for item in job]
         subprocess.run(["dvc", "exp", "run", "--queue", *options], env=ENVIRONMENT, check=True)

@@ -88,14 +88,14 @@ def compare(columns: Mapping[str, Outputs]) -> bool:
 
 
 def run_two_clones(scratch: Path, quick: bool) -> dict[str, Outputs]:
-    """Return the outputs of two clones and, if `quick` is false and the machines are alike, of the last commit."""
+    """Return the outputs of two clones and, if `quick` is false and the fingerprints are equal, of the last commit."""
     settings = {"train.epochs": 0.1} if quick else {}
     first, second = clone(scratch / "first"), clone(scratch / "second")
     committed, fingerprint = recorded_outputs(first), read_fingerprint(first)
     columns = {folder.name: reproduce(folder, settings) for folder in (first, second)}
     if read_fingerprint(first) != fingerprint:
         print(pd.DataFrame({"here": read_fingerprint(first), "in the commit": fingerprint}).to_string())
-        print("Other machines may compute other bytes: only the clones are compared.\n")
+        print("The fingerprints differ, so the bytes may, too. Only the clones are compared.\n")
     elif not quick:
         columns["committed"] = committed
     return columns

@@ -57,6 +57,8 @@ def load_model(path: Path) -> tuple[nn.Module, ModelMetadata]:
         weights = {name: torch.from_numpy(array) for name, array in arrays.items()}
         net.load_state_dict(weights)
         for name, tensor in net.state_dict().items():
-            if weights[name].dtype != tensor.dtype or not tensor.isfinite().all():
-                raise ValueError(f"{name} has dtype {weights[name].dtype} or is not finite, expected {tensor.dtype}")
+            if weights[name].dtype != tensor.dtype:
+                raise ValueError(f"{name} has dtype {weights[name].dtype}, expected {tensor.dtype}")
+            if not tensor.isfinite().all():
+                raise ValueError(f"{name} has NaN or infinite values")
         return net, metadata

@@ -61,10 +61,10 @@ class Separable(nn.Module):
         return x + y if x.shape == y.shape else y
 
 
-def conv_bn_relu(inputs: int, outputs: int, side: int, stride: int = 1, padding: int = 0) -> list[nn.Module]:
-    """Return a convolution without bias, batch norm and ReLU."""
+def conv_bn_relu(inputs: int, outputs: int, kernel_size: int, stride: int = 1, padding: int = 0) -> list[nn.Module]:
+    """Return three layers: a convolution without bias, batch norm, ReLU."""
     return [
-        nn.Conv2d(inputs, outputs, side, stride, padding, bias=False),
+        nn.Conv2d(inputs, outputs, kernel_size, stride, padding, bias=False),
         nn.BatchNorm2d(outputs),
         nn.ReLU(),
     ]

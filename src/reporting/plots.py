@@ -26,7 +26,8 @@ def plot_train_test_metrics(
         path: the PNG file.
         history: one row per epoch: `epoch`, and loss and accuracy of `train` and `validation`.
         measured_on: the split behind the `validation` columns: "validation", or "test" if there is no validation set.
-        final: `loss` and `accuracy` of the trained model on the test set, drawn as dashed lines.
+        final: `loss` and `accuracy` of the trained model on the test set, drawn as dashed lines if there is a
+            validation set.
         dpi: pixels per inch.
     """
     splits = [("train", "Training", BLUE), ("validation", measured_on.capitalize(), VERMILION)]

@@ -18,7 +18,7 @@ from src.runtime.signals import ignore_signals, raise_on_signals, stop_with_dvc
 def run_stage(main: Callable[..., None]) -> None:
     """Run `main(params, **paths)` of a stage: each argument after the first becomes a required option `--name PATH`.
 
-    Only one process at a time runs a stage in this folder. Others wait.
+    It holds the lock of the stage: a second run of the same stage in this folder waits.
     """
     stage = Path(sys.argv[0]).stem
     _, *names = inspect.signature(main).parameters
@@ -48,7 +48,7 @@ def exit_on_error() -> Iterator[None]:
         message = f"{path} cannot be read or written: {error.strerror}" if error.filename else str(error)
         exit_with_error(str(PipelineError(message, f"df -h . && ls -ld '{path}'   # then repeat the command")))
     except KeyboardInterrupt as interruption:
-        hint = "run the same command again   # training resumes from its checkpoint"
+        hint = "run the same command again   # a training resumes from its checkpoint"
         exit_with_error(f"interrupted: {str(interruption) or 'nothing is saved'}\nhint: {hint}", status=130)
 
 

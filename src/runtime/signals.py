@@ -53,7 +53,8 @@ def stop_with_dvc() -> None:
 
     SIGKILL is not forwarded to children, so a thread polls for it. `dvc` sets DVC_STAGE for its child (the stage, a
     shell or torchrun) and for everything below. So the first ancestor without DVC_STAGE is `dvc`. When `dvc` dies, its
-    child gets another parent, which is in another process group.
+    child gets another parent. If that happens before this function looks, the ancestor that it finds is in another
+    process group.
     """
     threading.Thread(target=_wait_for_dvc_to_die, daemon=True).start()
 
@@ -79,5 +80,5 @@ def _has_dvc_stage(process: psutil.Process) -> bool:
 
 
 def _set_handlers(handler: Handler) -> dict[int, Any]:
-    """Set the handler of all `SIGNALS` that are not ignored (as nohup does), and return the previous handlers."""
+    """Set the handler of all `SIGNALS` and return the previous ones. Ignored signals stay ignored, as under nohup."""
     return {number: signal.signal(number, handler) for number in SIGNALS if signal.getsignal(number) != signal.SIG_IGN}

@@ -9,7 +9,7 @@ from PIL import Image, ImageOps
 
 from src.data.dataset import IMAGE_SIZE
 
-MAX_PIXELS = 32_000_000  # with an alpha channel, an image of that size takes 128 MB, twice
+MAX_PIXELS = 32_000_000  # RGBA of this size takes 128 MB, and two copies are in memory
 Image.MAX_IMAGE_PIXELS = MAX_PIXELS  # Pillow warns above it, and read_image turns the warning into an error
 MAX_SIDE = 400  # pixels of the longer side; larger images are reduced
 

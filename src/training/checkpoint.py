@@ -125,16 +125,17 @@ def _restore_tensors(state: TrainState, tensors: dict[str, Tensor]) -> None:
     """Copy values into the tensors of a new state, to keep their memory layout: another one may change rounding."""
     sums = tensors.pop("sums")
     state.sums.copy_(sums if is_main_process() else torch.zeros_like(sums))  # they are sums over all processes
-    own = state.net.state_dict()
-    weights = [[weight for group in part.param_groups for weight in group["params"]] for part in state.optimizers]
+    net_state = state.net.state_dict()
+    weights = [[weight for group in each.param_groups for weight in group["params"]] for each in state.optimizers]
     for path, tensor in tensors.items():
-        owner, name, *key = path.split("/")
+        owner, name = path.split("/", 1)
         if owner == "net":
-            own[name].copy_(tensor)
+            net_state[name].copy_(tensor)
         else:
-            weight = weights[int(owner)][int(name)]
+            weight_index, key = name.split("/")
+            weight = weights[int(owner)][int(weight_index)]
             value = torch.empty_like(weight if tensor.shape == weight.shape else tensor)
-            state.optimizers[int(owner)].state[weight][key[0]] = value.copy_(tensor)
+            state.optimizers[int(owner)].state[weight][key] = value.copy_(tensor)
 
 
 def _digest(path: Path) -> str:

@@ -1,6 +1,6 @@
 """Training with several processes: torchrun starts them, DistributedDataParallel averages their gradients.
 
-Batch statistics and the choice of the hardest images are per process. Without torchrun these functions do nothing.
+Batch statistics and the choice of the hardest images are per process. One process exchanges nothing.
 """
 
 import os
@@ -83,7 +83,7 @@ def report_lost_process() -> Iterator[None]:
             raise
         raise PipelineError(
             f"process {rank()} of {world_size()} lost the connection to another process: {str(error).splitlines()[0]}",
-            "dvc repro   # resumes from the checkpoint; torchrun tries that first",
+            "dvc repro   # if the restarts of torchrun fail; resumes from the checkpoint",
         ) from None
 
 

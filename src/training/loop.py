@@ -1,4 +1,4 @@
-"""The training loop. Images stay in memory, and all random numbers depend only on (seed, epoch) or (seed, step)."""
+"""The training loop. Images stay in memory, and all random numbers depend only on seed, epoch, step and rank."""
 
 import math
 import time
@@ -22,7 +22,8 @@ from src.training.schedules import learning_rate_factor
 from src.training.state import EpochMetrics, TrainState
 from src.transforms import preprocess, sample_affine
 
-LOW_RES = 5 / 7  # of each side: 20 of 28 pixels. Without padding, that is a third of the multiplications
+# fraction of each side: 20 of 28 pixels. Net does not pad, so that is a third of the multiplications
+LOW_RES = 5 / 7
 # select_hardest is active between these fractions of training: early losses say little, and at the end the running
 # statistics of batch norm have to cover all images
 HARD_FROM, HARD_UNTIL = 0.3, 0.97

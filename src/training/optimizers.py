@@ -65,9 +65,9 @@ class Muon(Optimizer):
                 state = self.state[weight]
                 if not state:
                     state["momentum"] = torch.zeros_like(weight)
-                average = state["momentum"]
-                average.mul_(group["momentum"]).add_(weight.grad)
-                update = orthogonalize(weight.grad.add(average, alpha=group["momentum"]).flatten(1), self.precision)
+                buffer = state["momentum"]
+                buffer.mul_(group["momentum"]).add_(weight.grad)
+                update = orthogonalize(weight.grad.add(buffer, alpha=group["momentum"]).flatten(1), self.precision)
                 rows, columns = update.shape
                 weight.mul_(1 - group["lr"] * group["weight_decay"])
                 weight.add_(update.view_as(weight), alpha=-group["lr"] * max(1, rows / columns) ** 0.5)
@@ -76,19 +76,19 @@ class Muon(Optimizer):
 def orthogonalize(matrix: Tensor, precision: torch.dtype = torch.float32, steps: int = 3) -> Tensor:
     """Move all singular values of a matrix [rows, columns] close to 1 with a quintic Newton-Schulz iteration.
 
-    A step is X <- p(X X^T) X. The steps are computed on the small matrix X X^T, and its product is applied to X once at
-    the end: half the time in float32.
+    A step is X <- p(X X^T) X. All steps are polynomials of the small Gram matrix X X^T. They are multiplied first, and
+    their product is applied to X once at the end: half the time in float32.
     """
     a, b, c = 3.4445, -4.7750, 2.0315
     is_wide = matrix.shape[0] <= matrix.shape[1]
     x: Tensor = matrix if is_wide else matrix.T
     x = (x / (x.norm() + 1e-7)).to(precision)
-    square = (x @ x.T).float()
-    identity = torch.eye(len(square), device=square.device)
-    product = polynomial = a * identity + b * square + c * square @ square
+    gram = (x @ x.T).float()
+    identity = torch.eye(len(gram), device=gram.device)
+    product = polynomial = a * identity + b * gram + c * gram @ gram
     for _ in range(steps - 1):
-        square = polynomial @ square @ polynomial
-        polynomial = a * identity + b * square + c * square @ square
+        gram = polynomial @ gram @ polynomial
+        polynomial = a * identity + b * gram + c * gram @ gram
         product = polynomial @ product
     x = (product.to(precision) @ x).float()
     return x if is_wide else x.T

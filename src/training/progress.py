@@ -13,7 +13,7 @@ TIMES = Path("data/training_times.csv")  # git ignores it: times differ between 
 
 
 class ProgressBar(tqdm):  # type: ignore[misc]  # tqdm has no types
-    """A bar over all steps of a training. It shows nothing in worker processes or if stderr is not a terminal."""
+    """A bar over all steps of a training. It shows nothing outside the main process or if stderr is not a terminal."""
 
     def __init__(self, state: TrainState) -> None:
         super().__init__(

@@ -28,7 +28,7 @@ class TrainState:
     Attributes:
         net: the network.
         model: the module that training calls: `net`, or DistributedDataParallel around it.
-        optimizers: together they hold each parameter once.
+        optimizers: together they hold each trainable parameter once.
         schedulers: one per optimizer.
         settings: the section `train` of params.yaml.
         compute: device and precision.

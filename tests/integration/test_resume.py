@@ -133,7 +133,7 @@ def test_interrupted_training_saves_its_state(project: Path, expected: list[byte
     status, output = finish(process)
     assert status == 130
     assert (
-        "interrupted: the state is saved\nhint: run the same command again   # training resumes from its checkpoint\n"
+        "interrupted: the state is saved\nhint: run the same command again   # a training resumes from its checkpoint\n"
         in output
     )
     assert "Traceback" not in output

@@ -92,7 +92,7 @@ def test_invalid_params_end_a_stage_before_any_work(
             KeyboardInterrupt("the state is saved"),
             130,
             "interrupted: the state is saved\n"
-            "hint: run the same command again   # training resumes from its checkpoint\n",
+            "hint: run the same command again   # a training resumes from its checkpoint\n",
         ),
     ],
 )
