@@ -14,10 +14,10 @@ help: ## List the commands
 repro: .venv/ready ## Run the pipeline: from MNIST to metrics, plots and dvc.lock
 	dvc repro
 
-test: .venv/ready ## Run the unit tests and one pipeline from end to end, in about three minutes
+test: .venv/ready ## Run the unit tests and one pipeline from end to end, in about two minutes
 	pytest tests/unit tests/integration/test_pipeline.py
 
-test-all: .venv/ready ## Run all tests: also those that start servers, a browser and queues, or kill processes
+test-all: .venv/ready ## Run all tests, including those that start servers, a browser and queues, or kill processes
 	pytest
 
 test-long: .venv/ready ## Run the crash tests: kill trainings and dvc many times

@@ -17,8 +17,10 @@ import pytest
 import yaml
 
 from src.data.dataset import Dataset
+from src.params import override
 from src.runtime.cli import run_stage
 from src.sources.idx import write_idx
+from tests.stage_checks import load_stages
 
 ROOT = Path(__file__).parents[1]
 TRAIN, TEST, VALIDATION = 330, 110, 50  # 280 training images: four batches of 64 and one of 24
@@ -83,12 +85,7 @@ def edit_params(folder: Path, changes: dict[str, Any]) -> None:
     """Set values of params.yaml by dotted key."""
     path = folder / "params.yaml"
     params = yaml.safe_load(path.read_text())
-    for name, value in changes.items():
-        *sections, key = name.split(".")
-        section = params
-        for part in sections:
-            section = section[part]
-        section[key] = value
+    override(params, changes)
     path.write_text(yaml.safe_dump(params, sort_keys=False))
 
 
@@ -122,16 +119,9 @@ def run(command: list[str], folder: Path, check: bool = True, **env: str) -> Com
     return done
 
 
-def pipeline() -> dict[str, Any]:
-    """Return the stages of dvc.yaml, with its one parameter filled in."""
-    text = (ROOT / "dvc.yaml").read_text().replace("${prepare.dataset}", "mnist")
-    stages: dict[str, Any] = yaml.safe_load(text)["stages"]
-    return stages
-
-
 def command_of(stage: str) -> list[str]:
     """Return the command line that dvc.yaml gives for a stage."""
-    words: list[str] = pipeline()[stage]["cmd"].split()
+    words: list[str] = load_stages(ROOT)[stage]["cmd"].split()
     return words
 
 
@@ -189,9 +179,3 @@ def commit(folder: Path, message: str) -> None:
     """Commit all files of a clone."""
     run(["git", "add", "--all"], folder)
     run(["git", "commit", "--quiet", "--message", message], folder)
-
-
-def recorded_outputs(folder: Path) -> dict[str, str]:
-    """Return the MD5 sum of every output in dvc.lock, by path."""
-    stages = yaml.safe_load((folder / "dvc.lock").read_text())["stages"]
-    return {out["path"]: out["md5"] for stage in stages.values() for out in stage["outs"]}

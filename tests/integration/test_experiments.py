@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.helpers import TRAIN, edit_params, pipeline, recorded_outputs, run, run_stage_in
+from tests.helpers import ROOT, TRAIN, edit_params, run, run_stage_in
+from tests.stage_checks import load_stages
+from tools.verify import recorded_outputs
 
 MODEL = "data/model/model.safetensors"
 
@@ -65,7 +67,7 @@ def test_model_version_is_fetched_by_its_tag(clone: Path, tmp_path: Path) -> Non
 def test_without_a_validation_set_every_epoch_is_evaluated_on_the_test_set(tiny: Path) -> None:
     """As in the notebook: training uses every image."""
     edit_params(tiny, {"prepare.validation": 0})
-    for stage in pipeline():
+    for stage in load_stages(ROOT):
         run_stage_in(tiny, stage, check=True)
     audit, training, evaluation = (
         json.loads((tiny / f"metrics/{stage}.json").read_text()) for stage in ("inspect", "train", "evaluate")

@@ -4,8 +4,9 @@ import signal
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.helpers import command_of, edit_params, recorded_outputs
+from tests.helpers import command_of, edit_params
 from tests.integration.processes import Process, checkpoint_files, finish, wait_until
+from tools.verify import recorded_outputs
 
 TRAIN, INSPECT = command_of("train"), command_of("inspect")
 OUTPUTS = ("data/model/model.safetensors", "metrics/history.csv", "metrics/train.json")

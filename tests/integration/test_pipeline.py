@@ -14,8 +14,9 @@ import yaml
 from matplotlib.image import imread
 
 from src.metrics import wilson_interval
-from tests.helpers import TEST, edit_params, new_clone, recorded_outputs, run
+from tests.helpers import TEST, edit_params, new_clone, run
 from tests.stage_checks import load_stages, outputs
+from tools.verify import recorded_outputs
 
 
 def read_json(path: Path) -> dict[str, Any]:

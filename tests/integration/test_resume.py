@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.helpers import ROOT, command_of, edit_params, recorded_outputs, run
+from tests.helpers import ROOT, command_of, edit_params, run
 from tests.integration.processes import Process, checkpoint_files, finish, wait_until
+from tools.verify import recorded_outputs
 
 OUTPUTS = ("data/model/model.safetensors", "metrics/history.csv", "metrics/train.json")
 STEPS = 20

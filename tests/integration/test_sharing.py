@@ -16,7 +16,8 @@ from typing import Any
 import boto3
 import pytest
 
-from tests.helpers import ROOT, Completed, recorded_outputs, run
+from tests.helpers import ROOT, Completed, run
+from tools.verify import recorded_outputs
 
 CANARY = secrets.token_hex(16)  # random, because the clone has this file in git
 MODEL = "data/model/model.safetensors"

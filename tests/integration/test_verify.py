@@ -6,8 +6,7 @@ from pathlib import Path
 import pytest
 
 from src.runtime.errors import PipelineError
-from tests.helpers import recorded_outputs
-from tools.verify import reproduce
+from tools.verify import recorded_outputs, reproduce
 
 
 def test_reproduce_returns_the_outputs_of_the_clone(finished_clone: Path) -> None:
