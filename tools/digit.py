@@ -50,27 +50,23 @@ def _fit_background(gray: np.ndarray) -> np.ndarray:
         coefficients = np.linalg.lstsq(plane[inliers], gray[inliers], rcond=None)[0]
         deviation = np.abs(gray - plane @ coefficients)
         inliers = border & (deviation <= np.quantile(deviation[border], 0.9))
-    background: np.ndarray = plane @ coefficients
-    return background
+    return np.asarray(plane @ coefficients)
 
 
 def _crop_and_scale(ink: np.ndarray) -> np.ndarray:
     """Crop ink to the pixels above the threshold. Scale it to `DIGIT_SIDE` on its longer side, and its maximum to 1."""
-    rows, columns = (np.flatnonzero((ink > INK_THRESHOLD).any(axis=axis)) for axis in (1, 0))
-    cropped = ink[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1].astype(np.float32)
-    height, width = (max(1, round(side * DIGIT_SIDE / max(cropped.shape))) for side in cropped.shape)
-    small = np.asarray(Image.fromarray(cropped).resize((width, height), Image.Resampling.BOX))
-    scaled: np.ndarray = small / small.max()
-    return scaled
+    box = Image.fromarray(ink > INK_THRESHOLD).getbbox()
+    cropped = Image.fromarray(ink.astype(np.float32)).crop(box)
+    width, height = (max(1, round(side * DIGIT_SIDE / max(cropped.size))) for side in cropped.size)
+    small = np.asarray(cropped.resize((width, height), Image.Resampling.BOX))
+    return np.asarray(small / small.max(), float)
 
 
 def _center(digit: np.ndarray) -> np.ndarray:
     """Place the digit on a black image [28, 28] so that its center of mass is in the middle."""
-    canvas = np.zeros((IMAGE_SIZE, IMAGE_SIZE))
-    height, width = digit.shape
-    top, left = (
-        int(np.clip(round(IMAGE_SIZE / 2 - np.average(np.arange(side), weights=mass)), 0, IMAGE_SIZE - side))
-        for side, mass in ((height, digit.sum(axis=1)), (width, digit.sum(axis=0)))
-    )
-    canvas[top : top + height, left : left + width] = digit
-    return canvas
+    padding = []
+    for positions, side in zip(np.indices(digit.shape), digit.shape, strict=True):
+        center = np.average(positions, weights=digit)
+        before = int(np.clip(round(IMAGE_SIZE / 2 - center), 0, IMAGE_SIZE - side))
+        padding.append((before, IMAGE_SIZE - side - before))
+    return np.pad(digit, padding)

@@ -77,11 +77,10 @@ def main() -> None:
         for name in options.images:
             try:
                 image = load_image(name, metadata.classes)
+                probabilities = predict(net, image[np.newaxis], metadata.normalize, torch.device("cpu"))[0].exp()
+                results.append(top_k(name, probabilities, metadata.classes, options.top))
             except PipelineError as error:
                 errors.append(str(error))
-                continue
-            probabilities = predict(net, image[np.newaxis], metadata.normalize, torch.device("cpu"))[0].exp()
-            results.append(top_k(name, probabilities, metadata.classes, options.top))
     if options.json:
         print(json.dumps(results, indent=2))
     else:

@@ -5,11 +5,10 @@ python -m tools.sweep default --seeds 3 -S train.learning_rate=0.02,0.04 -S 'tra
 python -m tools.sweep                           print the leaderboard of this commit and run nothing
 
 Repeat the command after a crash or a failure: it runs only what is not done. Commit changed code first, because
-finished trainings are recognized by their parameters and their commit.
+finished runs are recognized by their parameters and their commit.
 """
 
 import argparse
-import os
 import re
 import subprocess
 import sys
@@ -31,26 +30,31 @@ from src.runtime.errors import PipelineError
 SEED = "train.seed"
 PARAMS, TRAINING_TIMES = Path("params.yaml"), Path("data/training_times.csv")
 RECIPES = {"default": {}, **{path.stem: read_recipe(path) for path in sorted(Path("benchmarks/recipes").glob("*.txt"))}}
-ENVIRONMENT = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
 STATUS_ATTEMPTS = 3  # a busy worker may miss the one second in which `dvc queue status` waits for its answer
+HELP = "python -m tools.sweep --help"
 
 Job = tuple[str, ...]  # the overrides of one training: ("train.epochs=2", "train.seed=0", ...)
-Values = dict[str, float | str]  # parameters by dotted key, as `dvc.api.exp_show` returns them
+Values = dict[str, float | str]  # parameters by dotted key
 
 
-def expand_grid(recipe: str, options: Sequence[str]) -> list[Job]:
-    """Return one job per combination of the values in `options`, which replace those of the recipe.
+def expand_grid(recipe: str, options: Sequence[str]) -> dict[Job, Values]:
+    """Return one job per combination of the values in `options`, with its parameters.
 
     Args:
-        recipe: a name in `RECIPES`.
+        recipe: a name in `RECIPES`. The options replace its values.
         options: what `dvc exp run --set-param` takes: "train.learning_rate=0.02,0.04", "train.seed=range(3)".
 
     Raises:
-        HydraException, DvcException: an option is not in DVC's grammar.
+        PipelineError: an option is not in DVC's grammar, there is no combination, or one does not match the schema.
     """
     values = [f"{key}={value}" for key, value in RECIPES[recipe].items()]
-    unique = {item.key_or_group: item.input_line for item in to_hydra_overrides([*values, *options])}
-    return [tuple(sweep["params.yaml"]) for sweep in get_hydra_sweeps({"params.yaml": list(unique.values())})]
+    try:
+        grid = get_hydra_sweeps({"params.yaml": [*values, *options]})
+    except (HydraException, DvcException) as error:
+        raise PipelineError(f"--set-param: {error}", HELP) from None
+    if not grid:
+        raise PipelineError(f"the grid is empty: {' '.join(options)}", HELP)
+    return {job: job_params(job) for job in (tuple(overrides["params.yaml"]) for overrides in grid)}
 
 
 def job_params(job: Job) -> Values:
@@ -63,19 +67,16 @@ def job_params(job: Job) -> Values:
     try:
         override(values, {item.key_or_group: item.value() for item in to_hydra_overrides(job)})
     except (KeyError, TypeError) as error:
-        raise PipelineError(f"no section {error} in {PARAMS}", "python -m tools.sweep --help") from None
-    return flatten_params(check_params(values, "a job of this sweep", "python -m tools.sweep --help").model_dump())
-
-
-def flatten_params(values: dict[str, Any]) -> Values:
-    """Return nested or dotted parameters by dotted key, as `dvc.api.exp_show` returns them: true is "True"."""
-    return {key: str(value) if isinstance(value, bool) else value for key, value in flatten(values).items()}
+        raise PipelineError(f"no section {error} in {PARAMS}", HELP) from None
+    return dict(flatten(check_params(values, "a job of this sweep", HELP).model_dump()))
 
 
 def load_experiments() -> pd.DataFrame:
-    """Return the experiments of this commit. Experiments outside the queue count as Success."""
+    """Return the experiments of this commit, with their training seconds. Those outside the queue count as Success."""
     table = pd.DataFrame(dvc.api.exp_show())
     table = table.reindex(columns=table.columns.union(["validation_accuracy", "accuracy"]))
+    table["seconds"] = table["Experiment"].map(load_training_seconds())
+    table = table.replace({"True": True, "False": False})  # exp_show returns booleans as text
     return table[table["typ"] != "baseline"].fillna({"State": "Success"})
 
 
@@ -89,8 +90,7 @@ def find_pending(jobs: Mapping[Job, Values], *states: str) -> list[Job]:
 def check_workers() -> None:
     """Raise PipelineError if the queue waits for tasks whose worker was killed: DVC lists them as running forever."""
     for _ in range(STATUS_ATTEMPTS):
-        command = ["dvc", "queue", "status"]
-        status = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, check=True).stdout
+        status = subprocess.run(["dvc", "queue", "status"], capture_output=True, text=True, check=True).stdout
         names = " ".join(re.findall(r"^\S+ +(\S+) .*Running *$", status, flags=re.MULTILINE))
         if not names or " 0 active" not in status:
             return
@@ -103,17 +103,12 @@ def check_workers() -> None:
 def run(jobs: Mapping[Job, Values]) -> list[Job]:
     """Queue the jobs that are neither done nor waiting, follow the queue to its end, and return the failed ones."""
     check_workers()
-    code = ["git", "status", "--porcelain", "src", "stages", "dvc.yaml"]
-    if subprocess.run(code, capture_output=True, text=True, check=True).stdout:
-        print(
-            "warning: src, stages or dvc.yaml have uncommitted changes; experiments may come from other code",
-            file=sys.stderr,
-        )
+    if subprocess.run(["git", "diff", "--quiet", "HEAD", "--", "src", "stages", "dvc.yaml"], check=False).returncode:
+        print("warning: src, stages or dvc.yaml have uncommitted changes; experiments may differ", file=sys.stderr)
     for job in find_pending(jobs, "Queued", "Running", "Success"):
-        options = [f"--set-param={item}" for item in job]
-        subprocess.run(["dvc", "exp", "run", "--queue", *options], env=ENVIRONMENT, check=True)
+        subprocess.run(["dvc", "exp", "run", "--queue", *(f"--set-param={item}" for item in job)], check=True)
     try:
-        subprocess.run(["dvc", "exp", "run", "--run-all"], env=ENVIRONMENT, check=True)
+        subprocess.run(["dvc", "exp", "run", "--run-all"], check=True)
     except KeyboardInterrupt:
         raise KeyboardInterrupt("the queue runs on in the background until `dvc queue stop --kill`") from None
     return find_pending(jobs, "Success")
@@ -136,76 +131,59 @@ def nearest_recipe(experiment: Mapping[str, Any], base: Values) -> str:
     """
     named = []
     for name, recipe in RECIPES.items():
-        expected = base | flatten_params(recipe) | {SEED: experiment[SEED]}
+        expected = base | recipe | {SEED: experiment[SEED]}
         changed = [key for key, value in expected.items() if experiment[key] != value]
         named.append([name, *(f"{key}={str(experiment[key]).removesuffix('.0')}" for key in changed)])
     nearest = min(named, key=len)
     return " ".join(nearest)
 
 
-def leaderboard(experiments: pd.DataFrame, base: Values, seconds: Mapping[str, float]) -> str:
-    """Rank recipes by their mean validation accuracy. The test accuracy is shown, but decides nothing.
+def leaderboard(experiments: pd.DataFrame, base: Values) -> str:
+    """Rank recipes by their mean validation accuracy in %. The test accuracy is shown, but decides nothing.
 
     If no validation images were held out, `validation_accuracy` was measured on the test set and does not count.
 
     Args:
         experiments: what `load_experiments` returns.
         base: params.yaml of this commit.
-        seconds: training time by the name of the experiment.
     """
-    done = experiments[experiments["State"] == "Success"]
-    done = done.assign(
-        recipe=[nearest_recipe(row, base) for row in done.to_dict("records")],
-        seconds=done["Experiment"].map(seconds),
-        validation=100 * done["validation_accuracy"].where(done["prepare.validation"] != 0),
-        test=100 * done["accuracy"],
+    is_done = experiments["State"] == "Success"
+    done = experiments[is_done].assign(
+        recipe=[nearest_recipe(row, base) for row in experiments[is_done].to_dict("records")],
+        validation=100 * experiments["validation_accuracy"].where(experiments["prepare.validation"] != 0),
+        test=100 * experiments["accuracy"],
     )
-    columns = {
-        "seeds": (SEED, "size"),
-        "validation, %": ("validation", "mean"),
-        "validation std": ("validation", "std"),
-        "test, %": ("test", "mean"),
-        "test std": ("test", "std"),
-        "training, s": ("seconds", "mean"),
-    }
-    board = done.drop_duplicates(["recipe", SEED]).groupby("recipe").agg(**columns)
-    board = board.sort_values("validation, %", ascending=False).reset_index()
+    recipes = done.drop_duplicates(["recipe", SEED]).groupby("recipe")[["validation", "test", "seconds"]]
+    board = recipes.agg(["mean", "std"])
+    board.columns = board.columns.map(" ".join)
+    board.insert(0, "seeds", recipes.size())
+    board = board.sort_values("validation mean", ascending=False).reset_index()
     rows = board.to_string(index=False, na_rep="-", float_format="{:.2f}".format)
-    lines = [rows if len(done) else "no experiment of this commit is done"]
-    for state, names in experiments.groupby("State")["Experiment"]:
-        if state != "Success":
-            lines.append(f"{len(names)} {state.lower()}: {', '.join(names)}")
-    return "\n".join(lines)
+    others = experiments[~is_done].groupby("State")["Experiment"]
+    lines = [f"{len(names)} {state.lower()}: {', '.join(names)}" for state, names in others]
+    return "\n".join([rows if len(done) else "no experiment of this commit is done", *lines])
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("recipe", nargs="?", choices=RECIPES)
-    parser.add_argument(
-        "-S", "--set-param", action="append", default=[], metavar="KEY=VALUES", help="as for `dvc exp run`"
-    )
+    parser.add_argument("-S", "--set-param", action="append", default=[], metavar="KEY=VALUES", help="as dvc exp run")
     parser.add_argument("--seeds", type=int, metavar="N", help=f"the same as -S '{SEED}=range(N)'")
     options = parser.parse_args()
     settings = options.set_param + ([] if options.seeds is None else [f"{SEED}=range({options.seeds})"])
     if settings and not options.recipe:
         parser.error("--seeds and --set-param need a recipe")
-    try:
-        grid = expand_grid(options.recipe, settings) if options.recipe else []
-    except (HydraException, DvcException) as error:
-        parser.error(f"--set-param: {error}")
-    if options.recipe and not grid:
-        parser.error("the grid is empty")
     with exit_on_error():
         try:
-            jobs = {job: job_params(job) for job in grid}
+            jobs = expand_grid(options.recipe, settings) if options.recipe else {}
             failed = run(jobs) if jobs else []
-            base = flatten_params(dvc.api.params_show(str(PARAMS), rev="HEAD"))
-            print(leaderboard(load_experiments(), base, load_training_seconds()))
+            base = flatten(dvc.api.params_show(str(PARAMS), rev="HEAD"))
+            print(leaderboard(load_experiments(), base))
         except (DvcException, subprocess.CalledProcessError) as error:
             raise PipelineError(str(error), "dvc queue status") from None
         if failed:
             raise PipelineError(
-                f"{len(failed)} of {len(jobs)} trainings are not done",
+                f"{len(failed)} of {len(jobs)} runs are not done",
                 "dvc queue logs NAME   # why one failed; `dvc queue remove --failed` forgets the failed ones",
             )
 

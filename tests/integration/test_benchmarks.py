@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from benchmarks.bench import measure, recipe_params, run_isolated
-from tests.helpers import ROOT, run, run_stage_in
+from tests.helpers import ROOT, run
 
 
 def test_dvc_exp_run_accepts_a_recipe_file(finished_clone: Path, tmp_path: Path) -> None:
@@ -22,7 +22,6 @@ def test_dvc_exp_run_accepts_a_recipe_file(finished_clone: Path, tmp_path: Path)
 def test_measurement_has_seconds_memory_images_and_a_reproducible_accuracy(
     tiny: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run_stage_in(tiny, "prepare", check=True)
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     monkeypatch.chdir(tiny)
     first, second = (run_isolated(measure, "tiny", {"seed": 3}) for _ in range(2))

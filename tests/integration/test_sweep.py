@@ -61,5 +61,5 @@ def test_sweep_continues_after_a_crash_and_reports_failures(finished_clone: Path
     plots.write_text(f"{plots.read_text()}\nraise SystemExit(9)\n")
     failing = run([*SWEEP, "dash", "-S", "train.epochs=4"], clone, check=False)
     assert failing.returncode == 1
-    assert "error: 1 of 1 trainings are not done\nhint: dvc queue logs" in failing.stderr
+    assert "error: 1 of 1 runs are not done\nhint: dvc queue logs" in failing.stderr
     assert "2 failed" in failing.stdout

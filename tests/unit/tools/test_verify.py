@@ -7,16 +7,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from src.device import PORTABLE_ENVIRONMENT
 from src.params import Params, load_yaml, override
 from src.sources.download import read_spec
 from src.sources.idx import read_idx
-from tests.helpers import ROOT
+from tests.helpers import ROOT, run
 from tools import verify
 from tools.verify import (
     PORTABLE_SETTINGS,
     PORTABLE_SUMS,
     compare,
-    create_emulator,
     keep_first_images,
     recorded_outputs,
     run_two_clones,
@@ -110,7 +110,15 @@ def test_keep_first_images_shortens_the_files_and_updates_their_sha256(tiny: Pat
     assert read_spec(tiny / "data/sources/mnist").sha256 == sha256
 
 
-def test_emulator_runs_python_with_portable_kernels(tmp_path: Path) -> None:
-    script = (create_emulator(tmp_path / "bin", "Haswell") / "python").read_text()
-    assert "ATEN_CPU_CAPABILITY=avx2 " in script
-    assert "exec qemu-x86_64 -cpu Haswell '" in script
+def test_documented_emulator_runs_python_with_portable_kernels(tmp_path: Path) -> None:
+    """Run the lines of docs/guarantees.md with a `qemu-x86_64` that prints its arguments and environment."""
+    qemu = tmp_path / "qemu-x86_64"
+    qemu.write_text('#!/bin/sh\necho "$@" && env\n')
+    qemu.chmod(0o755)
+    block = (ROOT / "docs/guarantees.md").read_text().split("```")[1]
+    *setup, verify = block.removeprefix("console").strip().splitlines()
+    assert verify == 'PATH="$PWD/.venv/emulator:$PATH" .venv/bin/python -m tools.verify --portable'
+    script = "\n".join([*setup, ".venv/emulator/python -m stages.train"])
+    arguments, *variables = run(["sh", "-euc", script], tmp_path, PATH=f"{tmp_path}:/usr/bin:/bin").stdout.splitlines()
+    assert arguments == f"-cpu Haswell {tmp_path}/.venv/bin/python -m stages.train"
+    assert {f"{name}={value}" for name, value in PORTABLE_ENVIRONMENT.items()} <= set(variables)

@@ -1,0 +1,73 @@
+"""The tables and the plot of the benchmark, and the numbers that the README takes from it."""
+
+import json
+import math
+import re
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from benchmarks.bench import SEEDS
+from benchmarks.report import NOTEBOOK_CURVE, plot_error_against_time, summarize, to_table
+from tests.helpers import ROOT
+
+
+@pytest.fixture
+def results() -> pd.DataFrame:
+    """The committed results."""
+    return to_table(json.loads((ROOT / "benchmarks/results.json").read_text())["runs"])
+
+
+def test_table_has_the_time_in_epochs_of_the_baseline() -> None:
+    runs = [{"name": "baseline", "seconds": 8.0}, {"name": "x", "seconds": 2.0}, {"name": "baseline", "seconds": 12.0}]
+    assert list(to_table(runs)["epochs"]) == [0.8, 0.2, 1.2]
+
+
+def test_summary_has_means_the_number_of_runs_and_the_standard_deviation_of_the_accuracy() -> None:
+    runs = [
+        {"name": "baseline", "seconds": 10.0, "images_per_s": 50.0},
+        {"name": "x", "seconds": 1.0, "images_per_s": 300.0, "parameters": 7, "accuracy": 0.9, "machine": "cpu"},
+        {"name": "x", "seconds": 3.0, "images_per_s": 100.0, "parameters": 7, "accuracy": 0.8, "machine": "cpu"},
+    ]
+    summary = summarize(to_table(runs))
+    assert summary.loc["x"].to_dict() == pytest.approx(
+        {
+            "seconds": 2.0,
+            "images_per_s": 200.0,
+            "parameters": 7,
+            "accuracy": 0.85,
+            "epochs": 0.2,
+            "accuracy_std": 0.0707,
+            "runs": 2,
+        },
+        abs=1e-4,
+    )
+    assert math.isnan(summarize(to_table(runs[:2])).loc["x", "accuracy_std"])
+
+
+def test_results_have_every_seed_of_every_recipe(results: pd.DataFrame) -> None:
+    assert summarize(results)["runs"].to_dict() == {"baseline": 2, **SEEDS, "full resolution": 1}
+
+
+def test_results_can_be_plotted(results: pd.DataFrame, tmp_path: Path) -> None:
+    plot_error_against_time(tmp_path / "a.png", results)
+    assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_readme_shows_the_results(results: pd.DataFrame) -> None:
+    summary = summarize(results)
+    text = " ".join((ROOT / "README.md").read_text().split())
+    for name in SEEDS:
+        row = summary.loc[name]
+        shown = (
+            f"{row['accuracy'] * 100:.2f} ± {row['accuracy_std'] * 100:.2f} | {row['runs']:.0f} | "
+            f"{row['seconds']:.1f} | {row['epochs']:.3f} |"
+        )
+        assert re.search(rf"\| `{name}` \|[^|]+\| {re.escape(shown)}", text), (name, shown)
+    assert f"took {summary['seconds']['baseline']:.1f} s in that run" in text
+    speed = summary["images_per_s"] / summary["images_per_s"]["baseline"]
+    assert f"trains on {speed['default']:.1f} times as many images" in text
+    assert f"or {speed['full resolution']:.1f} times as many at 28 \N{MULTIPLICATION SIGN} 28 pixels" in text
+    notebook = pd.read_csv(NOTEBOOK_CURVE)["validation_accuracy"].iloc[-1]
+    assert f"| {notebook * 100:.2f} | 1 |" in text
