@@ -17,10 +17,10 @@ repro: .venv/ready ## Run the pipeline: from MNIST to metrics, plots and dvc.loc
 test: .venv/ready ## Run the unit tests and one pipeline from end to end, in about two minutes
 	pytest tests/unit tests/integration/test_pipeline.py
 
-test-all: .venv/ready ## Run all tests, including those that start servers, a browser and queues, or kill processes
+test-all: .venv/ready ## Run all tests except test-long and test-real; starts servers, a browser and queues, and kills processes
 	pytest
 
-test-long: .venv/ready ## Run the crash tests: kill trainings and dvc many times
+test-long: .venv/ready ## Run the crash tests: kill training runs and dvc many times
 	pytest -m long
 
 test-real: repro ## Test whether the trained model classifies photos and printed digits
@@ -41,7 +41,7 @@ lint: .venv/ready ## Check style and types
 	ruff format --check .
 	mypy
 
-bench: .venv/ready ## Measure all recipes against the notebook's training: more than an hour
+bench: .venv/ready ## Measure all recipes against the notebook's training code: more than an hour
 	dvc repro prepare
 	python -m benchmarks.bench
 

@@ -125,7 +125,7 @@ class Params(StrictModel):
     def _check_consistency(self) -> Self:
         spec, name = MODELS[self.model.name], self.model.name
         if self.train.batch_norm and not spec.batch_norm:
-            raise ValueError(f"model `{name}` does not support train.batch_norm: set it to false")
+            raise ValueError(f"model `{name}` does not support train.batch_norm (adding batch norm): set it to false")
         if self.train.low_res_fraction and not spec.progressive_resizing:
             raise ValueError(f"model `{name}` does not support train.low_res_fraction: set it to 0")
         return self

@@ -1,4 +1,4 @@
-"""Preprocess and augment batches of images, one draw per image. The results match torchvision's transforms."""
+"""Preprocess batches of images, and augment each image at random. The results match torchvision's transforms."""
 
 from dataclasses import dataclass
 
@@ -36,7 +36,7 @@ class AffineBatch:
 
 
 def sample_affine(count: int, settings: Augmentation, generator: torch.Generator) -> AffineBatch:
-    """Draw `count` transformations.
+    """Sample `count` transformations.
 
     Angles, scale and shifts are uniform from -limit to +limit. Crop and flip happen with a probability. The order is
     that of torchvision's `affine` after `hflip`: flip, shear, rotate clockwise, scale, shift.
@@ -132,12 +132,17 @@ def preprocess(
         normalize: mean and standard deviation of pixels from 0 to 1.
         affine: the augmentation, or None.
         interpolation: "nearest" or "bilinear".
-        size: height and width of the augmented images; by default those of the images.
+        size: height and width of the augmented images; by default those of the images. Needs `affine`.
 
     Returns:
         float32 [batch, 1, *size].
+
+    Raises:
+        ValueError: there is a `size`, but no `affine`.
     """
     pixels = images.unsqueeze(1).float() / 255
     if affine is not None:
         pixels = warp(pixels, affine, interpolation, size or (images.shape[1], images.shape[2]))
+    elif size is not None:
+        raise ValueError("size needs affine, because only warp resizes")
     return (pixels - normalize.mean) / normalize.std

@@ -14,7 +14,7 @@ from src.runtime.files import write_csv, write_json
 
 
 def main(params: Params, prepared: Path, model: Path, metrics: Path) -> None:
-    device = prepare_compute(params.train).device
+    device = prepare_compute(params.train).device  # the precision is checked but not used: inference is in float32
     test_set = load_split(prepared, "test")
     net, metadata = load_model(model)
     classes = test_set.classes

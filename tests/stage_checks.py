@@ -54,7 +54,7 @@ def outputs(spec: dict[str, Any]) -> set[str]:
 
 
 def imported_files(project: Path, file: Path) -> set[Path]:
-    """Return the project's source files that a file imports, directly or indirectly, anywhere in it, and itself."""
+    """Return `file` and the project files that it imports, also indirectly and inside functions."""
     found, pending = set(), [file]
     while pending:
         path = pending.pop()

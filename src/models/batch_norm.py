@@ -15,8 +15,9 @@ def add_batch_norm(net: nn.Module) -> None:
     """Replace the placeholders of `net` by batch norm.
 
     The scale is fixed at 1, because the next layer can learn it. Max-pool commutes with a positive scale, so the norm
-    can follow the pool, where it has a quarter of the values. The running statistics cover about the last 40 batches,
-    so train those at full resolution. Source: Ioffe and Szegedy, Batch Normalization, 2015.
+    can follow the pool, where it has a quarter of the values. The running statistics are a moving average over about
+    the last 40 batches, so training has to end at full resolution: `Train` refuses `low_res_fraction: 1` with batch
+    norm. Source: Ioffe and Szegedy, Batch Normalization, 2015.
     """
     for name, norm in _norm_after(net).items():
         layer: Any = net.get_submodule(name)

@@ -5,7 +5,7 @@ from torch import nn
 
 
 def init_weights(net: nn.Module, scheme: str, seed: int) -> None:
-    """Draw new weights for all convolutions and linear layers.
+    """Sample new weights for all convolutions and linear layers.
 
     Args:
         net: the network, changed in place.

@@ -21,7 +21,7 @@ class ModelMetadata(StrictModel):
         classes: class names, in the order of the network's outputs.
         input_shape: channels, height and width of an image.
         normalize: mean and standard deviation of the pixels.
-        fingerprint: device, precision, threads and torch version of the training.
+        fingerprint: device, precision, threads and torch version of the training run.
     """
 
     network: str

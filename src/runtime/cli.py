@@ -3,6 +3,7 @@
 import argparse
 import inspect
 import os
+import shlex
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
@@ -26,7 +27,7 @@ def run_stage(main: Callable[..., None]) -> None:
     for name in names:
         parser.add_argument(f"--{name.replace('_', '-')}", type=Path, required=True, metavar="PATH")
     paths = vars(parser.parse_args())
-    with exit_on_error():
+    with exit_on_error(retry="dvc repro   # a training run resumes from its checkpoint"):
         raise_on_signals()
         if "DVC_STAGE" in os.environ:
             stop_with_dvc()
@@ -37,8 +38,12 @@ def run_stage(main: Callable[..., None]) -> None:
 
 
 @contextmanager
-def exit_on_error() -> Iterator[None]:
-    """Print expected errors without a traceback and exit with status 1, or 130 after a signal."""
+def exit_on_error(retry: str | None = None) -> Iterator[None]:
+    """Print expected errors without a traceback and exit with status 1, or 130 after a signal.
+
+    Args:
+        retry: the hint after a signal; by default the command that is running.
+    """
     try:
         yield
     except PipelineError as error:
@@ -48,8 +53,8 @@ def exit_on_error() -> Iterator[None]:
         message = f"{path} cannot be read or written: {error.strerror}" if error.filename else str(error)
         exit_with_error(str(PipelineError(message, f"df -h . && ls -ld '{path}'   # then repeat the command")))
     except KeyboardInterrupt as interruption:
-        hint = "run the same command again   # a training resumes from its checkpoint"
-        exit_with_error(f"interrupted: {str(interruption) or 'nothing is saved'}\nhint: {hint}", status=130)
+        message = f"interrupted: {str(interruption) or 'nothing is saved'}"
+        exit_with_error(str(PipelineError(message, retry or shlex.join(["python", *sys.orig_argv[1:]]))), status=130)
 
 
 def exit_with_error(message: str, status: int = 1) -> NoReturn:

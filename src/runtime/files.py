@@ -77,7 +77,10 @@ def exclusive_lock(path: Path) -> Iterator[None]:
 
 
 def main_checkout(path: Path) -> Path:
-    """Return `path` in the main checkout. Queued and temporary experiments run in a copy of it."""
+    """Return `path` in the main checkout.
+
+    Queued and temporary experiments run in a copy, in `.dvc/tmp/exps`. DVC_ROOT names the main checkout there, too.
+    """
     root = Path(os.environ.get("DVC_ROOT", "")).resolve()
     return root / path if root / ".dvc/tmp/exps" in Path.cwd().resolve().parents else path
 

@@ -49,12 +49,10 @@ def defer_signals() -> Iterator[Callable[[], bool]]:
 
 
 def stop_with_dvc() -> None:
-    """Send SIGTERM to this process when the `dvc` process that started it dies.
+    """Send SIGTERM to this process when its `dvc` process dies.
 
-    SIGKILL is not forwarded to children, so a thread polls for it. `dvc` sets DVC_STAGE for its child (the stage, a
-    shell or torchrun) and for everything below. So the first ancestor without DVC_STAGE is `dvc`. When `dvc` dies, its
-    child gets another parent. If that happens before this function looks, the ancestor that it finds is in another
-    process group.
+    SIGKILL is not forwarded to children, so a thread polls. `dvc` sets DVC_STAGE for all its descendants, so the
+    nearest ancestor without it is `dvc`.
     """
     threading.Thread(target=_wait_for_dvc_to_die, daemon=True).start()
 
@@ -62,10 +60,13 @@ def stop_with_dvc() -> None:
 def _wait_for_dvc_to_die() -> None:
     with suppress(psutil.NoSuchProcess, ProcessLookupError):
         child = psutil.Process()
-        for dvc in child.parents():
-            if not _has_dvc_stage(dvc):
+        for ancestor in child.parents():
+            if not _has_dvc_stage(ancestor):
                 break
-            child = dvc
+            child = ancestor
+        dvc = ancestor  # its child is this process, a shell or torchrun
+        # When dvc dies, its child gets another parent. If dvc died before this loop, the ancestor found above is that
+        # other parent, such as init. It is in another process group.
         while child.ppid() == dvc.pid and os.getpgid(dvc.pid) == os.getpgid(child.pid):
             time.sleep(0.1)
     # pthread_kill interrupts the main thread even while it waits in a system call

@@ -1,4 +1,4 @@
-"""Checkpoints: an interrupted training resumes from the latest intact one."""
+"""Checkpoints: an interrupted training run resumes from the latest intact one."""
 
 import hashlib
 import json
@@ -36,12 +36,12 @@ def run_hash(params: Params, data: Iterable[Path]) -> str:
 
 
 class Checkpoints:
-    """The checkpoints of one training, in a folder of their own. The main process writes them.
+    """The checkpoints of one run, in a folder of their own. The main process writes them.
 
     Args:
-        root: the folder for the checkpoints of all trainings.
+        root: the folder for the checkpoints of all runs.
         run_hash: what the function `run_hash` returns.
-        fingerprint: of the computation. With another hash or fingerprint, a training starts from the beginning.
+        fingerprint: of the computation. With another hash or fingerprint, training starts from the beginning.
         every_seconds: how often `is_due` returns true.
     """
 
@@ -95,14 +95,14 @@ class Checkpoints:
             arrays, metadata = load_tensors(Path(copy.name))
         _restore_tensors(state, {name: torch.from_numpy(array) for name, array in arrays.items()})
         state.seconds = metadata["seconds"]
-        state.move_to(metadata["step"])
+        state.set_step(metadata["step"])
         if is_main_process():
             print(f"resuming after step {state.step:,} of {state.steps.total:,} from {self.folder}", flush=True)
         history: list[EpochMetrics] = metadata["history"]
         return history
 
     def remove(self) -> None:
-        """Delete the checkpoints of this training, and keep those of other trainings."""
+        """Delete the checkpoints of this run, and keep those of other runs."""
         shutil.rmtree(self.folder, ignore_errors=True)
         with suppress(OSError):  # not empty
             self.folder.parent.rmdir()
@@ -112,7 +112,11 @@ class Checkpoints:
 
 
 def _tensors(state: TrainState) -> dict[str, Tensor]:
-    """Return weights, running statistics and optimizer states, by path."""
+    """Return the tensors of network and optimizers by key.
+
+    Keys are `net/<name>` for weights and running statistics, and `<optimizer>/<parameter>/<name>` for optimizer states,
+    for example `0/3/momentum`.
+    """
     tensors = {f"net/{name}": tensor for name, tensor in state.net.state_dict().items()}
     for number, optimizer in enumerate(state.optimizers):
         for index, values in optimizer.state_dict()["state"].items():
@@ -122,20 +126,24 @@ def _tensors(state: TrainState) -> dict[str, Tensor]:
 
 @torch.no_grad()
 def _restore_tensors(state: TrainState, tensors: dict[str, Tensor]) -> None:
-    """Copy values into the tensors of a new state, to keep their memory layout: another one may change rounding."""
+    """Copy the tensors of a checkpoint into `state`.
+
+    The file holds contiguous tensors, and `Optimizer.load_state_dict` would keep that layout. Training uses
+    channels_last, and another layout may change the last bits.
+    """
     sums = tensors.pop("sums")
     state.sums.copy_(sums if is_main_process() else torch.zeros_like(sums))  # they are sums over all processes
     net_state = state.net.state_dict()
-    weights = [[weight for group in each.param_groups for weight in group["params"]] for each in state.optimizers]
-    for path, tensor in tensors.items():
-        owner, name = path.split("/", 1)
-        if owner == "net":
-            net_state[name].copy_(tensor)
+    for key, tensor in tensors.items():
+        prefix, rest = key.split("/", 1)
+        if prefix == "net":
+            net_state[rest].copy_(tensor)
         else:
-            weight_index, key = name.split("/")
-            weight = weights[int(owner)][int(weight_index)]
+            optimizer, (index, name) = state.optimizers[int(prefix)], rest.split("/")
+            weight = [weight for group in optimizer.param_groups for weight in group["params"]][int(index)]
+            # buffers like the momentum get the layout of their weight; AdamW's step counter has another shape
             value = torch.empty_like(weight if tensor.shape == weight.shape else tensor)
-            state.optimizers[int(owner)].state[weight][key] = value.copy_(tensor)
+            optimizer.state[weight][name] = value.copy_(tensor)
 
 
 def _digest(path: Path) -> str:

@@ -17,10 +17,10 @@ def check_train_set(train_set: Dataset, params: Params) -> None:
             f"dvc exp run -S model.name={fitting[0]}" if fitting else "dvc repro --force --single-item prepare",
         )
     settings, images = params.train, len(train_set)
-    last_batch = images % settings.batch_size or settings.batch_size
+    last_batch = images % settings.batch_size or min(settings.batch_size, images)  # 0 if there are no images
     # batch norm needs two images, and each process needs its own
     needed = settings.processes * (2 if settings.batch_norm else 1)
-    if min(last_batch, images) < needed:
+    if last_batch < needed:
         raise PipelineError(
             f"train.batch_size {settings.batch_size} leaves {last_batch} of {images:,} images in the last batch, "
             f"expected at least {needed} (two per process for train.batch_norm, otherwise one)",

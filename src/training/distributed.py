@@ -1,6 +1,6 @@
 """Training with several processes: torchrun starts them, DistributedDataParallel averages their gradients.
 
-Batch statistics and the choice of the hardest images are per process. One process exchanges nothing.
+Batch statistics and the choice of the hardest images are per process. A single process does not communicate.
 """
 
 import os
@@ -68,7 +68,7 @@ def wrap_ddp(net: nn.Module) -> nn.Module:
 
 
 def exit_workers() -> None:
-    """End all processes but the main one."""
+    """Exit, unless this is the main process."""
     if not is_main_process():
         sys.exit()
 
@@ -121,6 +121,10 @@ def broadcast_bytes(content: bytes, device: torch.device) -> bytes:
         return content
     size = torch.tensor(len(content), device=device)
     dist.broadcast(size, 0)
-    buffer = torch.frombuffer(bytearray(content.ljust(int(size))[: int(size)] or b" "), dtype=torch.uint8).to(device)
+    if not int(size):
+        return b""
+    buffer = torch.zeros(int(size), dtype=torch.uint8, device=device)
+    if is_main_process():
+        buffer.copy_(torch.frombuffer(bytearray(content), dtype=torch.uint8))
     dist.broadcast(buffer, 0)
-    return buffer.cpu().numpy().tobytes()[: int(size)]
+    return buffer.cpu().numpy().tobytes()

@@ -38,7 +38,7 @@ def train(
 ) -> list[EpochMetrics]:
     """Train from `state`, or from the latest checkpoint, to the end, and return the metrics of each epoch.
 
-    With one process, an interrupted and resumed training gives the same bytes as an uninterrupted one.
+    With one process, an interrupted and resumed run gives the same bytes as an uninterrupted one.
 
     Args:
         state: changed in place.
@@ -107,10 +107,11 @@ def iterate_batches(state: TrainState, images: Tensor, labels: Tensor, epoch: in
     batches = order.split(settings.batch_size)
     for step in range(state.step, last):
         low_res = step < settings.low_res_fraction * state.steps.total
-        size = (round(height * LOW_RES), round(width * LOW_RES)) if low_res else (height, width)
+        size = (round(height * LOW_RES), round(width * LOW_RES)) if low_res else None
         chosen = batches[step - first][rank() :: world_size()]
-        moved = None if settings.augmentation.is_identity and not low_res else affine[chosen]
-        pixels = preprocess(images[chosen], settings.normalize, moved, settings.augmentation.interpolation, size)
+        # without augmentation, low resolution still needs a transform, because it is the warp that resizes
+        transform = affine[chosen] if low_res or not settings.augmentation.is_identity else None
+        pixels = preprocess(images[chosen], settings.normalize, transform, settings.augmentation.interpolation, size)
         yield pixels.contiguous(memory_format=torch.channels_last), labels[chosen]
 
 

@@ -13,7 +13,7 @@ TIMES = Path("data/training_times.csv")  # git ignores it: times differ between 
 
 
 class ProgressBar(tqdm):  # type: ignore[misc]  # tqdm has no types
-    """A bar over all steps of a training. It shows nothing outside the main process or if stderr is not a terminal."""
+    """A bar over all steps of a run. It shows nothing outside the main process or if stderr is not a terminal."""
 
     def __init__(self, state: TrainState) -> None:
         super().__init__(
@@ -52,7 +52,7 @@ def print_once(text: str) -> None:
 
 
 def log_training_time(state: TrainState) -> None:
-    """Print the time of a finished training, and append it to `TIMES` in the main checkout.
+    """Print the training time of a finished run, and append it to `TIMES` in the main checkout.
 
     DVC names the experiment in DVC_EXP_NAME.
     """

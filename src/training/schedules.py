@@ -12,7 +12,7 @@ from src.params import Train
 
 @dataclass(frozen=True)
 class StepCount:
-    """The number of optimizer steps of a training; the last epoch may be partial."""
+    """The number of optimizer steps of a run; the last epoch may be partial."""
 
     per_epoch: int
     total: int
@@ -55,7 +55,7 @@ def build_schedulers(optimizers: list[Optimizer], settings: Train, steps: StepCo
     """Return one scheduler per optimizer, set to `step`."""
     for optimizer in optimizers:
         for group in optimizer.param_groups:
-            group.setdefault("initial_lr", group["lr"])
+            group.setdefault("initial_lr", group["lr"])  # LambdaLR requires it if last_epoch is not -1
 
     def factor(at: int) -> float:
         return learning_rate_factor(min(at, steps.total - 1), steps, settings)

@@ -1,4 +1,4 @@
-"""The state of a training."""
+"""The training state."""
 
 import math
 from dataclasses import dataclass
@@ -59,7 +59,7 @@ class TrainState:
         """The fraction of training that is done."""
         return self.step / self.steps.total
 
-    def move_to(self, step: int) -> None:
+    def set_step(self, step: int) -> None:
         """Set the number of steps done, and the learning rate of the next one."""
         self.step = step
         self.schedulers = build_schedulers(self.optimizers, self.settings, self.steps, step)

@@ -47,6 +47,6 @@ def checkpoint_files(folder: Path) -> list[Path]:
 
 
 def _reset_signals() -> None:
-    """Listen to all signals. A shell makes its background processes ignore Ctrl-C, and children inherit that."""
+    """Restore the default signal handlers: background processes of a shell ignore Ctrl-C, and children inherit that."""
     for number in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM):
         signal.signal(number, signal.SIG_DFL)

@@ -88,7 +88,7 @@ def test_killed_worker_restarts_from_the_checkpoint(
         assert "Traceback" not in output
         assert history(project)["epoch"].tolist() == list(range(1, 21))
         assert not (project / "data/checkpoints").exists()
-    count(f"{trials} of {trials} trainings of two processes survived kill -9 of one")
+    count(f"{trials} of {trials} runs of two processes survived kill -9 of one")
 
 
 def test_two_processes_interrupted_by_ctrl_c_save_their_state(project: Path, start: Start) -> None:
@@ -131,7 +131,7 @@ def test_torchrun_with_another_number_of_processes_is_an_error(project: Path) ->
 
 @pytest.fixture
 def hosts() -> Iterator[dict[str, str]]:
-    """Two network namespaces with an address each, joined by a cable."""
+    """Two network namespaces with an address each, joined by a veth pair."""
     if os.geteuid() or not shutil.which("ip"):
         pytest.skip("network namespaces need root and iproute2")
     names = {f"host{os.getpid()}{side}": f"10.99.0.{number}" for number, side in enumerate("ab", start=1)}

@@ -12,7 +12,7 @@ from tests.helpers import ROOT, environment
 
 @pytest.mark.filterwarnings("ignore")  # Jupyter's own
 def test_tour_runs_from_start_to_end(clone: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No cell fails, and it shows the network's size, the history of a training, metrics and two pictures."""
+    """No cell fails, and it shows the network's size, the history of a training run, metrics and two pictures."""
     for name, value in environment().items():
         monkeypatch.setenv(name, value)
     tour = nbformat.read(ROOT / "notebooks/tour.ipynb", as_version=4)

@@ -98,7 +98,7 @@ def test_every_number_of_the_model_card_follows_from_metrics_and_predictions(fin
 
 
 def test_no_picture_is_blank(finished_clone: Path) -> None:
-    """At least a hundred pixels below the title are not paper."""
+    """At least a hundred pixels below the title are not white."""
     pictures = list((finished_clone / "metrics").glob("*.png"))
     assert pictures
     for picture in pictures:

@@ -50,14 +50,14 @@ def test_make_commands_are_targets(document: Path) -> None:
     assert document.name != "README.md" or {"repro", "test"} <= commands
 
 
-def test_ten_minutes_section_runs_as_written(clone: Path) -> None:
+def test_quick_start_runs_as_written(clone: Path) -> None:
     """In a clone on the tiny data whose first `make repro` has been committed, as in the real history."""
     if not (Path(sys.executable).parents[1] / "ready").exists():
         pytest.skip("needs the environment that make creates")
     (clone / ".venv").symlink_to(Path(sys.executable).parents[1])
     for lock in ("requirements.txt", "requirements-dev.txt"):
         os.utime(clone / lock, (0, 0))  # older than the environment, so that make does not create it again
-    block = README.split("## Ten minutes")[1].split("```")[1].removeprefix("console")
+    block = README.split("## Quick start")[1].split("```")[1].removeprefix("console")
     output = run(["bash", "-euxc", block], clone).stdout
     for words in (
         "metrics/evaluate.json",

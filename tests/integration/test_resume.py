@@ -47,7 +47,7 @@ def project(prepared: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def expected(prepared_template: Path, tmp_path_factory: pytest.TempPathFactory) -> list[bytes]:
-    """The outputs of an uninterrupted training."""
+    """The outputs of an uninterrupted run."""
     folder = shutil.copytree(prepared_template, tmp_path_factory.mktemp("uninterrupted") / "project")
     edit_params(folder, SLOW)
     run(TRAIN, folder, PYTHONPATH=str(ROOT))
@@ -71,7 +71,7 @@ def recorded(finished_clone: Path, tmp_path_factory: pytest.TempPathFactory) -> 
 
 
 def start_and_wait(start: Start, command: list[str], folder: Path, moments: random.Random) -> Process:
-    """Start a training, and return at a random moment after its first checkpoint."""
+    """Start a training run, and return at a random moment after its first checkpoint."""
     process = start(command, folder)
     wait_until(lambda: checkpoint_files(folder), process)
     time.sleep(moments.uniform(0, 0.2))
@@ -96,14 +96,14 @@ def test_training_killed_with_sigkill_resumes_to_identical_bytes(
         assert "resuming after step" in output
         assert contents(project) == expected
         assert not (project / "data/checkpoints").exists()
-    count(f"{trials} of {trials} killed trainings ended in the same bytes")
+    count(f"{trials} of {trials} killed runs ended in the same bytes")
 
 
 @pytest.mark.parametrize("trials", [1, pytest.param(5, marks=pytest.mark.long)])
 def test_training_killed_while_it_writes_a_checkpoint_resumes_to_identical_bytes(
     project: Path, expected: list[bytes], start: Start, count: Callable[[str], None], trials: int
 ) -> None:
-    """The training is faster with some checkpoints than the signal, so repeat until enough are partial."""
+    """Some checkpoints are complete before SIGKILL arrives. Repeat until enough were cut off."""
     killed = 0
     for _ in range(4 * trials):
         process = start(TRAIN, project)
@@ -123,7 +123,7 @@ def test_training_killed_while_it_writes_a_checkpoint_resumes_to_identical_bytes
         if killed == trials:
             break
     assert killed == trials
-    count(f"{trials} of {trials} trainings killed while writing a checkpoint ended in the same bytes")
+    count(f"{trials} of {trials} runs killed while writing a checkpoint ended in the same bytes")
 
 
 def test_interrupted_training_saves_its_state(project: Path, expected: list[bytes], start: Start) -> None:
@@ -133,10 +133,8 @@ def test_interrupted_training_saves_its_state(project: Path, expected: list[byte
         os.killpg(process.pid, signal.SIGINT)
     status, output = finish(process)
     assert status == 130
-    assert (
-        "interrupted: the state is saved\nhint: run the same command again   # a training resumes from its checkpoint\n"
-        in output
-    )
+    hint = "hint: dvc repro   # a training run resumes from its checkpoint\n"
+    assert f"error: interrupted: the state is saved\n{hint}" in output
     assert "Traceback" not in output
     assert not (project / OUTPUTS[0]).exists()
     assert "resuming after step" in finish(start(TRAIN, project))[1]

@@ -51,17 +51,17 @@ def test_stage_without_parameters_can_be_added_as_the_readme_shows(clone: Path, 
     assert "up to date" in run(["dvc", "repro"], clone).stdout
 
 
-def test_edited_unit_of_src_reruns_exactly_the_stages_that_declare_it(clone: Path) -> None:
-    """All units are edited at once: for each stage, `dvc status` names the units that changed for it."""
-    units = [path for path in (clone / "src").iterdir() if path.name not in ("__init__.py", "__pycache__")]
-    for unit in units:
-        append_comment(unit if unit.is_file() else max(unit.glob("*.py"), key=lambda file: file.stat().st_size))
+def test_edited_file_or_folder_of_src_reruns_exactly_the_stages_that_declare_it(clone: Path) -> None:
+    """All top-level files and folders are edited at once: `dvc status` names those that changed for each stage."""
+    parts = [path for path in (clone / "src").iterdir() if path.name not in ("__init__.py", "__pycache__")]
+    for part in parts:
+        append_comment(part if part.is_file() else max(part.glob("*.py"), key=lambda file: file.stat().st_size))
     declared = {
         stage: {dependency for dependency in spec["deps"] if dependency.startswith("src/")}
         for stage, spec in load_stages(clone).items()
     }
     assert changed_dependencies(clone) == declared
-    assert set().union(*declared.values()) == {f"src/{unit.name}" for unit in units}
+    assert set().union(*declared.values()) == {f"src/{part.name}" for part in parts}
 
 
 @pytest.mark.parametrize(

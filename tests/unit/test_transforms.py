@@ -163,6 +163,11 @@ def test_preprocess_resizes_augmented_images() -> None:
     assert preprocess(images, Normalize(mean=0.0, std=1.0), affine, size=(20, 20)).shape == (3, 1, 20, 20)
 
 
+def test_preprocess_refuses_a_size_without_a_transformation() -> None:
+    with pytest.raises(ValueError, match="size needs affine, because only warp resizes"):
+        preprocess(torch.zeros(3, 28, 28, dtype=torch.uint8), Normalize(mean=0.0, std=1.0), size=(20, 20))
+
+
 def test_affine_batch_is_indexed_by_image() -> None:
     affine = sample_affine(5, Augmentation(**{**IDENTITY, "shift": 2.0}), seeded())
     assert torch.equal(affine[torch.tensor([3, 1])].matrix, affine.matrix[[3, 1]])

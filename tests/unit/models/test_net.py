@@ -1,4 +1,4 @@
-"""The notebook's network, held to its numbers."""
+"""`Net` has the layers, parameter counts and outputs of the notebook's network."""
 
 import torch
 from torch import nn

@@ -91,18 +91,34 @@ def test_invalid_params_end_a_stage_before_any_work(
         (
             KeyboardInterrupt("the state is saved"),
             130,
-            "interrupted: the state is saved\n"
-            "hint: run the same command again   # a training resumes from its checkpoint\n",
+            "error: interrupted: the state is saved\nhint: python -m tools.sweep tiny\n",
         ),
     ],
 )
 def test_expected_errors_are_printed_without_traceback(
-    capsys: pytest.CaptureFixture[str], error: BaseException, status: int, printed: str
-) -> None:
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
+    error: BaseException, status: int, printed: str,
+) -> None:  # fmt: skip
+    monkeypatch.setattr(sys, "orig_argv", ["/usr/bin/python3", "-m", "tools.sweep", "tiny"])
     with pytest.raises(SystemExit) as end, exit_on_error():
         raise error
     assert end.value.code == status
     assert capsys.readouterr().err == printed
+
+
+def test_interrupted_stage_names_dvc_repro(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def main(params: Params) -> None:
+        raise KeyboardInterrupt("no output is recorded")
+
+    set_command_line(monkeypatch)
+    with pytest.raises(SystemExit) as end:
+        run_stage(main)
+    assert end.value.code == 130
+    assert capsys.readouterr().err == (
+        "error: interrupted: no output is recorded\nhint: dvc repro   # a training run resumes from its checkpoint\n"
+    )
 
 
 def test_bugs_keep_their_traceback() -> None:

@@ -1,4 +1,4 @@
-"""The plot stage on the numbers of a run that never happened."""
+"""The plot stage on made-up metrics."""
 
 from pathlib import Path
 

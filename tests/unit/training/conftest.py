@@ -1,4 +1,4 @@
-"""Small trainings."""
+"""Small training runs."""
 
 from collections.abc import Callable
 
@@ -19,7 +19,7 @@ def settings(params: Params) -> Callable[..., Train]:
 
 @pytest.fixture
 def new_state(settings: Callable[..., Train]) -> Callable[..., TrainState]:
-    """Create the state of a training, always from the same weights."""
+    """Create a training state, always from the same weights."""
 
     def create(network: str = "net", images: int = 75, **changes: object) -> TrainState:
         torch.manual_seed(0)

@@ -1,4 +1,4 @@
-"""A training that is interrupted and resumed ends in the weights and the history of one that is not."""
+"""Resumed training ends with the same weights and history as uninterrupted training."""
 
 import dataclasses
 import signal
@@ -33,7 +33,7 @@ def files_in(folder: Path) -> list[str]:
 
 
 def train_and_interrupt(state: TrainState, folder: Path, stop: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Train, and send SIGTERM in the step that makes it `stop` steps."""
+    """Train, and send SIGTERM after step `stop`."""
     plain_step = loop.train_step
 
     def step_and_interrupt(state: TrainState, *batch: torch.Tensor) -> None:
@@ -122,7 +122,7 @@ def test_resuming_a_finished_training_repeats_no_step(new_state: NewState, tmp_p
 
 @pytest.fixture
 def state(new_state: NewState) -> TrainState:
-    """The start of a training of `tiny`, whose checkpoint fits a small disk twice."""
+    """A new training state of `tiny`, whose checkpoint fits a small disk twice."""
     return new_state("tiny", images=3200, optimizer="sgd", momentum=0.0, batch_norm=False)
 
 
@@ -232,7 +232,7 @@ def test_training_saves_when_a_checkpoint_is_due(new_state: NewState, tmp_path: 
     assert steps == [*always, (3, 1), (6, 2)]
 
 
-def test_remove_leaves_the_checkpoints_of_other_trainings(state: TrainState, tmp_path: Path) -> None:
+def test_remove_leaves_the_checkpoints_of_other_runs(state: TrainState, tmp_path: Path) -> None:
     root = tmp_path / "checkpoints"
     first, second = checkpoints_in(root), Checkpoints(root, "fedcba9876543210", FINGERPRINT, 10)
     first.save(state, [])

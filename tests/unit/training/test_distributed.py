@@ -1,4 +1,4 @@
-"""What training with several processes does in one of them."""
+"""The behavior of a single process of distributed training."""
 
 import os
 import sys

@@ -57,7 +57,7 @@ def test_images_keep_their_labels_in_batches(new_state: NewState) -> None:
 def test_order_depends_only_on_seed_and_epoch(new_state: NewState) -> None:
     def order(seed: int, epoch: int) -> list[int]:
         state = new_state("dash", images=64, seed=seed, epochs=2.0, **PLAIN)
-        state.move_to(2 * epoch)
+        state.set_step(2 * epoch)
         return torch.cat([labels for _, labels in iterate_batches(state, *blank(64), epoch)]).tolist()
 
     orders = [order(0, 0), order(0, 1), order(1, 0)]
@@ -68,7 +68,7 @@ def test_order_depends_only_on_seed_and_epoch(new_state: NewState) -> None:
 def test_resumed_epoch_continues_with_the_next_batch(new_state: NewState) -> None:
     def batches(step: int) -> list[tuple[Tensor, Tensor]]:
         state = new_state("dash", images=75, batch_norm=False, low_res_fraction=0.0)
-        state.move_to(step)
+        state.set_step(step)
         return list(iterate_batches(state, torch.tensor(random_dataset(75).images), torch.arange(75), epoch=0))
 
     whole, rest = batches(0), batches(1)
@@ -97,7 +97,7 @@ def test_first_part_of_training_uses_small_images(new_state: NewState) -> None:
     state = new_state(images=128, epochs=1.5, low_res_fraction=0.5)
     sizes = []
     for epoch, step in enumerate((0, 4)):
-        state.move_to(step)
+        state.set_step(step)
         sizes.append([images.shape[-1] for images, _ in iterate_batches(state, *blank(128), epoch)])
     assert sizes == [[20, 20, 20, 28], [28, 28]]
 
@@ -166,7 +166,7 @@ def test_at_least_two_images_are_selected(count: int, fraction: float, kept: int
 
 
 def test_selection_accepts_nan_losses() -> None:
-    """A diverging training ends with its own error after the epoch."""
+    """A diverging run ends with its own error after the epoch."""
     images, labels = torch.full((4, 1, 28, 28), torch.nan), torch.arange(4)
     assert len(select_hardest(create_model("dash", 10), images, labels, 0.5)[0]) == 2
 

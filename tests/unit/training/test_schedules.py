@@ -109,11 +109,11 @@ def test_schedulers_follow_the_factor_step_by_step(
         assert rates(state) == pytest.approx(expected(step))
         advance()
     for start in (5, 0, 7):
-        state.move_to(start)
+        state.set_step(start)
         for step in range(start, 8):
             assert rates(state) == pytest.approx(expected(step)), (start, step)
             advance()
-    state.move_to(8)
+    state.set_step(8)
     assert rates(state) == pytest.approx(expected(7))
 
 

@@ -1,4 +1,4 @@
-"""The state of a training."""
+"""The training state."""
 
 from collections.abc import Callable
 
@@ -35,9 +35,9 @@ def test_head_of_the_network_is_trained_by_adamw(new_state: NewState) -> None:
     assert any(weight is state.net.head.weight for group in adamw.param_groups for weight in group["params"])
 
 
-def test_move_to_sets_step_progress_and_learning_rate(new_state: NewState) -> None:
+def test_set_step_sets_step_progress_and_learning_rate(new_state: NewState) -> None:
     changes = {"optimizer": "sgd", "schedule": "linear", "warmup": 0.0, "learning_rate": 0.8, "batch_norm": False}
     state = new_state("tiny", images=128, epochs=2.0, **changes)
-    state.move_to(6)
+    state.set_step(6)
     assert (state.step, state.progress) == (6, 0.75)
     assert state.optimizers[0].param_groups[0]["lr"] == pytest.approx(0.2)
