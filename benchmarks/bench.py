@@ -21,10 +21,9 @@ from benchmarks.report import plot_error_against_time, summarize, to_table
 from src.data.dataset import Dataset
 from src.device import prepare_compute
 from src.models.batch_norm import fold_batch_norm
+from src.models.build import build_network
 from src.models.inference import evaluate
-from src.models.init import init_weights
 from src.params import Params, check_params, load_yaml, override, read_recipe
-from src.registry import create_model
 from src.runtime.files import write_json
 from src.training.loop import train
 from src.training.state import create_train_state
@@ -60,15 +59,15 @@ def measure(recipe: str, changes: dict[str, float]) -> dict[str, Any]:
     compute = prepare_compute(settings)
     train_set, test_set = load_mnist(train=True), load_mnist(train=False)
     start = time.perf_counter()
-    net = create_model(params.model.name, len(train_set.classes))
-    init_weights(net, settings.initialization, settings.seed)
-    train(create_train_state(net, params.model.name, len(train_set), settings, compute), train_set)
+    net = build_network(params.model_copy(update={"train": settings}), len(train_set.classes), train_set.image_shape)
+    state = create_train_state(net, train_set, settings, compute)
+    train(state, train_set)
     net = fold_batch_norm(net)
     seconds = time.perf_counter() - start
     return {
         "name": recipe,
         "parameters": sum(weight.numel() for weight in net.parameters()),
-        "accuracy": evaluate(net, test_set, settings.normalize, compute.device)[1],
+        "accuracy": evaluate(net, test_set, state.normalize, compute.device)[1],
         "seconds": seconds,
         "images_per_s": len(train_set) * settings.epochs / seconds,
         "peak_memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / MAXRSS_PER_MB,

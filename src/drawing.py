@@ -1,5 +1,6 @@
 """The style of all figures, and grids of images."""
 
+import textwrap
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from io import BytesIO
@@ -8,14 +9,18 @@ from typing import Any
 
 import matplotlib as mpl
 import numpy as np
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
+from PIL import Image
 
 from src.runtime.files import write_bytes
 
 # Colors by Okabe and Ito, which color-blind people can distinguish
 BLUE, VERMILION = "#0072B2", "#D55E00"
+MAX_OPACITY = 0.7  # of heat over an image
 GRAY, TEXT_GRAY = "#8A8F98", "#57606A"
-GRID_CHARACTERS = 105  # caption characters that fit into the width of a grid
+WIDTH = 9  # inches of a grid
+GRID_CHARACTERS, TITLE_CHARACTERS, MAX_CAPTION = 105, 72, 24  # that fit into the width, and in one caption
 STYLE: Any = {  # matplotlib types the keys as literals
     "font.family": "DejaVu Sans",  # comes with matplotlib, so that every machine has it
     "font.size": 11,
@@ -50,26 +55,63 @@ def saved_figure(path: Path, width: float, height: float, dpi: int = 120) -> Ite
 
 
 def plot_sample_training_images(path: Path, images: np.ndarray, names: Sequence[str], title: str) -> None:
-    """Draw images [n, height, width] with their class names: the notebook's function of this name."""
+    """Draw images with their class names: the notebook's function of this name."""
     draw_image_grid(path, images, names, title, columns=10)
 
 
 def draw_image_grid(
     path: Path, images: np.ndarray, captions: Sequence[str], title: str, columns: int, dpi: int = 120
 ) -> None:
-    """Draw images [n, height, width] in white on black, in rows of at most `columns`, with captions above them."""
-    lines = [caption.split("\n") for caption in captions] or [[""]]
+    """Draw images in rows of at most `columns`, with captions above them.
+
+    Args:
+        path: the PNG file.
+        images: uint8 [n, height, width] or [n, height, width, 3].
+        captions: one per image. Long lines are shortened.
+        title: of the figure.
+        columns: fewer are drawn, but at least five, if the images have too many pixels or the captions are too long.
+        dpi: pixels per inch.
+    """
+    lines = [[shorten(line, MAX_CAPTION) for line in caption.split("\n")] for caption in captions] or [[""]]
     longest = max(len(line) for caption in lines for line in caption)
+    columns = min(columns, max(5, int(WIDTH * dpi) // images.shape[2]))
     columns = max(1, min(columns, len(images), GRID_CHARACTERS // (longest + 2)))
     rows = max(1, -(-len(images) // columns))
     row_height = 8.6 / max(columns, 5) + 0.21 * max(map(len, lines))
-    with saved_figure(path, 9, 0.6 + rows * row_height, dpi) as figure:
-        figure.suptitle(title, x=0.01, ha="left")
+    heading = textwrap.wrap(title, TITLE_CHARACTERS)
+    with saved_figure(path, WIDTH, 0.35 + 0.25 * len(heading) + rows * row_height, dpi) as figure:
+        figure.suptitle("\n".join(heading), x=0.01, ha="left")
         axes = figure.subplots(rows, columns, squeeze=False).ravel()
         for axis in axes:
             axis.axis("off")
-        for axis, image, caption in zip(axes, images, captions, strict=False):
-            axis.imshow(image, cmap="gray", interpolation="nearest")
-            axis.set_title(caption, fontsize=10, fontweight="normal", loc="center", pad=3)
+        for axis, image, caption in zip(axes, images, lines, strict=False):
+            axis.imshow(image, cmap="gray", vmin=0, vmax=255)
+            axis.set_title("\n".join(caption), fontsize=10, fontweight="normal", loc="center", pad=3)
         if not len(images):
             figure.supxlabel("none", fontsize=10, color=TEXT_GRAY)
+
+
+def shorten(text: str, length: int) -> str:
+    """Replace the middle of a text by "…" if it is longer than `length`. The end of a file name tells most."""
+    return text if len(text) <= length else f"{text[: length // 3]}…{text[len(text) + 1 + length // 3 - length :]}"
+
+
+def to_uint8(images: np.ndarray) -> np.ndarray:
+    """Convert float [n, channels, height, width] from 0 to 1 to uint8 [n, height, width] or [n, height, width, 3]."""
+    pixels = (images.clip(0, 1) * 255).round().astype(np.uint8)
+    return pixels[:, 0] if pixels.shape[1] == 1 else np.moveaxis(pixels, 1, -1)
+
+
+def overlay_heat(images: np.ndarray, heat: np.ndarray) -> np.ndarray:
+    """Color the hottest places of each image, and more so the hotter they are: uint8 [n, height, width, 3].
+
+    Args:
+        images: uint8 [n, height, width] or [n, height, width, 3].
+        heat: float32 [n, rows, columns]. Places below 0 stay as they are.
+    """
+    size, result = images.shape[2:0:-1], np.zeros((*images.shape[:3], 3), np.uint8)
+    for target, image, values in zip(result, images, heat, strict=True):
+        relative = Image.fromarray((values / max(values.max(), 1e-6)).clip(0)).resize(size, Image.Resampling.BILINEAR)
+        opacity, color = MAX_OPACITY * np.asarray(relative)[..., None], 255 * np.array(to_rgb(VERMILION))
+        target[:] = (1 - opacity) * image.reshape(*image.shape[:2], -1) + opacity * color
+    return result

@@ -21,21 +21,47 @@ def classification_metrics(
         calibration_bins: number of bins of the expected calibration error.
 
     Returns:
-        Numbers by name, with `<name>_low` and `<name>_high` for a 95 % interval, and the accuracy of each class.
+        Numbers by name, with `<name>_low` and `<name>_high` for a 95 % interval, and the accuracy of each class that
+        has images.
     """
-    labels = labels.astype(np.int64)
-    correct = log_probabilities.argmax(axis=1) == labels
+    labels, predicted = labels.astype(np.int64), log_probabilities.argmax(axis=1)
+    correct = predicted == labels
     low, high = wilson_interval(correct.sum(), len(correct))
+    images, _, recall, f1 = per_class_metrics(labels, predicted, len(classes)).values()
+    present = images > 0
     # math.exp, because the last bits of np.exp depend on the processor
     confidence = np.array([math.exp(value) for value in log_probabilities.max(axis=1)])
     return {
         "accuracy": float(correct.mean()),
         "accuracy_low": float(low),
         "accuracy_high": float(high),
+        "balanced_accuracy": float(recall[present].mean()),
+        "macro_f1": float(f1[present | np.isin(np.arange(len(classes)), predicted)].mean()),
         "loss": -float(log_probabilities[np.arange(len(labels)), labels].mean(dtype=np.float64)),
         "errors": int((~correct).sum()),
         "expected_calibration_error": expected_calibration_error(confidence, correct, calibration_bins),
-        "per_class_accuracy": {name: float(correct[labels == index].mean()) for index, name in enumerate(classes)},
+        "per_class_accuracy": {classes[index]: float(recall[index]) for index in np.flatnonzero(present).tolist()},
+    }
+
+
+def per_class_metrics(labels: np.ndarray, predicted: np.ndarray, classes: int) -> dict[str, np.ndarray]:
+    """Return number of images, precision, recall and F1 of each class: the columns of metrics/per_class.csv.
+
+    As in scikit-learn, a precision without predictions and a recall without images are 0, not NaN.
+
+    Args:
+        labels: integers [n], class indices.
+        predicted: integers [n], class indices.
+        classes: number of classes.
+    """
+    images, guesses, correct = (
+        np.bincount(indices, minlength=classes) for indices in (labels, predicted, labels[labels == predicted])
+    )
+    return {
+        "images": images,
+        "precision": correct / np.maximum(guesses, 1),
+        "recall": correct / np.maximum(images, 1),
+        "f1": 2 * correct / np.maximum(images + guesses, 1),
     }
 
 

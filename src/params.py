@@ -10,9 +10,18 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    ValidationError,
+    model_validator,
+)
 
-from src.registry import MODELS
+from src.registry import MODELS, check_name, check_network
 from src.runtime.errors import PipelineError
 
 UnitInterval = Annotated[float, Field(ge=0, le=1)]
@@ -25,11 +34,29 @@ class StrictModel(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
 
 
+def _check_regex(pattern: str) -> str:
+    try:
+        re.compile(pattern)
+    except (OverflowError, RecursionError, re.error) as error:
+        raise ValueError(f"`{pattern}` is not a regular expression: {error}") from None
+    return pattern
+
+
 class Prepare(StrictModel):
     dataset: Literal["mnist", "fashion-mnist", "folder"]
+    image_size: int = Field(ge=8, le=1024)
+    channels: Literal[1, 3]
+    fit: Literal["pad", "crop", "stretch"]
+    group: Annotated[str, AfterValidator(_check_regex)]
     test: float = Field(gt=0, lt=1)
     validation: int = Field(ge=0)
     seed: Seed
+
+    @model_validator(mode="after")
+    def _check_consistency(self) -> Self:
+        if self.dataset != "folder" and (self.image_size, self.channels) != (28, 1):
+            raise ValueError(f"{self.dataset} has gray images of 28 x 28 pixels: set image_size to 28, channels to 1")
+        return self
 
 
 class Inspect(StrictModel):
@@ -37,11 +64,14 @@ class Inspect(StrictModel):
     seed: Seed
     max_blank: int = Field(ge=0)
     max_shared: int = Field(ge=0)
+    max_nearly_shared: int = Field(ge=0)
 
 
 class Normalize(StrictModel):
-    mean: UnitInterval
-    std: float = Field(gt=0, le=1)
+    """Mean and standard deviation of each channel, for pixels from 0 to 1."""
+
+    mean: list[UnitInterval] = Field(min_length=1, max_length=3)
+    std: list[Annotated[float, Field(gt=0, le=1)]] = Field(min_length=1, max_length=3)
 
 
 class Augmentation(StrictModel):
@@ -50,8 +80,12 @@ class Augmentation(StrictModel):
     rotation: float = Field(ge=0, le=180)
     scale: float = Field(ge=0, lt=1)
     shear: float = Field(ge=0, lt=90)
-    shift: float = Field(ge=0, lt=14)
+    shift: float = Field(ge=0, lt=512)
     interpolation: Literal["nearest", "bilinear"]
+    brightness: UnitInterval
+    contrast: UnitInterval
+    saturation: UnitInterval
+    erasing: UnitInterval
 
     @property
     def is_identity(self) -> bool:
@@ -60,7 +94,8 @@ class Augmentation(StrictModel):
 
 
 class Model(StrictModel):
-    name: Literal[tuple(MODELS)]  # type: ignore[valid-type]  # the names of the registry
+    name: Annotated[str, AfterValidator(check_name)]
+    pretrained: bool
 
 
 class Train(StrictModel):
@@ -80,8 +115,13 @@ class Train(StrictModel):
     label_smoothing: float = Field(ge=0, lt=1)
     hard_fraction: float = Field(gt=0, le=1)
     low_res_fraction: UnitInterval
+    freeze_epochs: int = Field(ge=0)
     augmentation: Augmentation
-    normalize: Normalize
+    normalize: Annotated[
+        Normalize | None,  # None is `auto`
+        BeforeValidator(lambda value: None if value == "auto" else value or {}),
+        PlainSerializer(lambda value: value or "auto"),
+    ]
     device: Literal["auto", "cpu", "cuda", "mps"]
     precision: Literal["auto", "fp32", "bf16"]
     threads: int = Field(ge=1, le=1024)
@@ -123,11 +163,17 @@ class Params(StrictModel):
 
     @model_validator(mode="after")
     def _check_consistency(self) -> Self:
-        spec, name = MODELS[self.model.name], self.model.name
-        if self.train.batch_norm and not spec.batch_norm:
-            raise ValueError(f"model `{name}` does not support train.batch_norm (adding batch norm): set it to false")
-        if self.train.low_res_fraction and not spec.progressive_resizing:
-            raise ValueError(f"model `{name}` does not support train.low_res_fraction: set it to 0")
+        prepare, model, train = self.prepare, self.model, self.train
+        shape = (prepare.channels, prepare.image_size, prepare.image_size)
+        check_network(model.name, shape, train.low_res_fraction > 0, model.pretrained)
+        if train.batch_norm and not (model.name in MODELS and MODELS[model.name].batch_norm):
+            raise ValueError(f"`{model.name}` does not support train.batch_norm (adding batch norm): set it to false")
+        if train.normalize and {len(train.normalize.mean), len(train.normalize.std)} != {prepare.channels}:
+            raise ValueError(f"train.normalize needs {prepare.channels} values each of mean and std, or auto")
+        if train.augmentation.shift >= prepare.image_size / 2:
+            raise ValueError("train.augmentation.shift is half of prepare.image_size or more: set it below")
+        if train.augmentation.saturation and prepare.channels == 1:
+            raise ValueError("train.augmentation.saturation needs color images: set it to 0")
         return self
 
 

@@ -1,21 +1,29 @@
-"""The networks that `model.name` can select. A network is imported when it is built."""
+"""The networks that `model.name` can select: those of this project, and the classification networks of torchvision.
 
+torch, torchvision and a network's own module are imported only if a network is built.
+"""
+
+import difflib
 import pkgutil
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from functools import cache
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from torch import nn
 
+Shape = tuple[int, int, int]  # channels, height and width of an image
+
+LOW_RES = 5 / 7  # fraction of each side that `train.low_res_fraction` uses: 20 of 28 pixels, 160 of 224
+
 
 @dataclass(frozen=True)
 class ModelSpec:
-    """How to build a network, and what it supports.
+    """How to build a network of this project, and what it supports.
 
     Attributes:
         factory: "module:callable"; called with the number of classes, returns an `nn.Module` that maps normalized
             float32 images [batch, channels, height, width] to logits or log-probabilities [batch, classes].
-        head: dotted name of the last layer. Muon leaves it to AdamW.
         image_sizes: accepted heights and widths in pixels.
         channels: accepted numbers of channels.
         batch_norm: whether `train.batch_norm` may add batch norm, by the network's own NORM_AFTER table.
@@ -23,26 +31,112 @@ class ModelSpec:
     """
 
     factory: str
-    head: str
     image_sizes: tuple[int, ...] = (28,)
     channels: tuple[int, ...] = (1,)
     batch_norm: bool = False
     progressive_resizing: bool = False
 
-    def accepts(self, shape: tuple[int, ...]) -> bool:
-        """Return whether the network reads images of `shape` (channels, height, width)."""
-        channels, height, width = shape
-        return channels in self.channels and height == width and height in self.image_sizes
-
 
 MODELS = {
-    "net": ModelSpec("src.models.net:Net", head="fc2", batch_norm=True, progressive_resizing=True),
-    "dash": ModelSpec("src.models.small:Dash", head="head"),
-    "tiny": ModelSpec("src.models.small:Tiny", head="head"),
+    "net": ModelSpec("src.models.net:Net", batch_norm=True, progressive_resizing=True),
+    "dash": ModelSpec("src.models.small:Dash"),
+    "tiny": ModelSpec("src.models.small:Tiny"),
 }
 
 
-def create_model(name: str, classes: int) -> "nn.Module":
-    """Build the network `name` of `MODELS` with torch's default initialization."""
-    net: nn.Module = pkgutil.resolve_name(MODELS[name].factory)(classes)
+def create_model(name: str, classes: int, shape: Shape) -> "nn.Module":
+    """Build a network with its default initialization, for images of `shape`.
+
+    A network of torchvision gets gray images repeated to three channels.
+    """
+    if name in MODELS:
+        own: nn.Module = pkgutil.resolve_name(MODELS[name].factory)(classes)
+        return own
+    from torchvision import models
+
+    options: dict[str, Any] = {"num_classes": classes}
+    if name.startswith("vit_"):
+        options["image_size"] = shape[1]
+    elif name.startswith("maxvit_"):
+        options["input_size"] = shape[1:]
+    elif name in ("googlenet", "inception_v3"):
+        options |= {"aux_logits": False, "init_weights": True}
+    net: nn.Module = models.get_model(name, weights=None, **options)
+    if shape[0] == 1:
+        net.register_forward_pre_hook(lambda _, inputs: (inputs[0].expand(-1, 3, -1, -1),))
     return net
+
+
+def check_name(name: str) -> str:
+    """Return the name of a network that exists.
+
+    Raises:
+        ValueError: there is no such network.
+    """
+    if name not in MODELS and name not in torchvision_names():
+        known = [*MODELS, *torchvision_names()]
+        near = difflib.get_close_matches(name, known, n=1)
+        hint = f"did you mean {near[0]}?" if near else f"known models: {', '.join(known)}"
+        raise ValueError(f"unknown model `{name}`; {hint}")
+    return name
+
+
+@cache
+def check_network(name: str, shape: Shape, progressive_resizing: bool, pretrained: bool) -> None:
+    """Check that a network exists and can be trained on images of `shape`.
+
+    Raises:
+        ValueError: says what does not fit, and which networks do.
+    """
+    channels, height, side = shape
+    images = f"{'gray' if channels == 1 else 'color'} images of {height} x {side} pixels"
+    misfit = f"`{name}` does not read {images}; resnet18 and mobilenet_v3_small do"
+    if spec := MODELS.get(name):
+        if channels not in spec.channels or height != side or side not in spec.image_sizes:
+            raise ValueError(misfit)
+        if pretrained:
+            raise ValueError(f"`{name}` has no pretrained weights: set model.pretrained to false")
+        if progressive_resizing and not spec.progressive_resizing:
+            raise ValueError(f"`{name}` reads one size of images: set train.low_res_fraction to 0")
+        return
+    check_name(name)
+    if pretrained and name.startswith(("vit_", "maxvit_")):  # their weights hold one value per position
+        size = pretrained_weights(name).meta["min_size"][0]
+        if side != size:
+            raise ValueError(f"the pretrained `{name}` reads {size} x {size} pixels: set prepare.image_size to {size}")
+    if height != side or not _reads(name, shape, side):
+        raise ValueError(misfit)
+    low = round(side * LOW_RES)
+    if progressive_resizing and not _reads(name, shape, low):
+        raise ValueError(f"`{name}` does not read images of {low} x {low} pixels: set train.low_res_fraction to 0")
+
+
+def torchvision_names() -> list[str]:
+    """Return the names of torchvision's classification networks."""
+    from torchvision import models
+
+    return [str(name) for name in models.list_models(module=models)]
+
+
+def pretrained_weights(name: str) -> Any:
+    """Return torchvision's default weights of a network, a member of its weight enum."""
+    from torchvision import models
+
+    return models.get_model_weights(name).DEFAULT
+
+
+def _reads(name: str, shape: Shape, side: int) -> bool:
+    """Return whether a network of torchvision, built for images of `shape`, accepts images with sides of `side` pixels.
+
+    The meta device computes shapes only.
+    """
+    import torch
+
+    if name.startswith("regnet_"):  # cannot be built on the meta device, and accepts any size
+        return True
+    try:
+        with torch.device("meta"), torch.no_grad():
+            create_model(name, 2, shape).eval()(torch.empty(2, shape[0], side, side))
+    except (AssertionError, RuntimeError, ValueError, ZeroDivisionError):
+        return False
+    return True

@@ -1,10 +1,14 @@
-"""Evaluate the model on the test set."""
+"""Evaluate the model on the test set, and show what its most confident mistakes rest on."""
 
 from pathlib import Path
 
+import numpy as np
+
 from src.data.dataset import load_split
 from src.device import prepare_compute
-from src.metrics import classification_metrics
+from src.drawing import draw_image_grid, overlay_heat
+from src.metrics import classification_metrics, per_class_metrics
+from src.models.explain import occlusion
 from src.models.inference import predict
 from src.models.model_file import load_model
 from src.params import Params
@@ -12,12 +16,14 @@ from src.runtime.cli import run_stage
 from src.runtime.errors import PipelineError
 from src.runtime.files import write_csv, write_json
 
+EXPLAINED = 12  # number of images in attention.png: 65 evaluations each
+
 
 def main(params: Params, prepared: Path, model: Path, metrics: Path) -> None:
     device = prepare_compute(params.train).device  # the precision is checked but not used: inference is in float32
     test_set = load_split(prepared, "test")
     net, metadata = load_model(model)
-    classes = test_set.classes
+    classes, labels = test_set.classes, test_set.labels
     if (classes, test_set.image_shape) != (metadata.classes, metadata.input_shape):
         raise PipelineError(
             f"{model} and the test set do not match\n"
@@ -26,18 +32,24 @@ def main(params: Params, prepared: Path, model: Path, metrics: Path) -> None:
             "dvc repro --force --single-item train",
         )
     log_probabilities = predict(net.to(device), test_set.images, metadata.normalize, device)
-    values = classification_metrics(
-        test_set.labels, log_probabilities.numpy(), classes, params.evaluate.calibration_bins
-    )
+    values = classification_metrics(labels, log_probabilities.numpy(), classes, params.evaluate.calibration_bins)
     write_json(metrics / "evaluate.json", values)
-    confidence, predicted = log_probabilities.max(dim=1)
-    rows = [
-        [index, classes[label], classes[guess], probability]
-        for index, (label, guess, probability) in enumerate(
-            zip(test_set.labels, predicted.tolist(), confidence.exp().tolist(), strict=True)
-        )
-    ]
-    write_csv(metrics / "predictions.csv", ["index", "actual", "predicted", "confidence"], rows)
+    best, guesses = log_probabilities.max(dim=1)
+    confidence, predicted = best.exp().numpy(), guesses.numpy()
+    names = [[classes[index] for index in indices] for indices in (labels, predicted)]
+    columns = [range(len(labels)), *names, confidence.tolist(), *([test_set.files] if test_set.files else [])]
+    header = ["index", "actual", "predicted", "confidence", "file"][: len(columns)]
+    write_csv(metrics / "predictions.csv", header, zip(*columns, strict=True))
+    table = {"class": classes, **per_class_metrics(labels, predicted, len(classes))}
+    write_csv(metrics / "per_class.csv", list(table), zip(*table.values(), strict=True))
+
+    mistakes = np.flatnonzero(predicted != labels)
+    shown = mistakes[np.argsort(-confidence[mistakes], kind="stable")[:EXPLAINED]]
+    images = test_set.images[shown]
+    heat = occlusion(net, images, predicted[shown], metadata.normalize, device)
+    captions = [f"{names[0][index]}\n→ {names[1][index]}" for index in shown]
+    title = "Most confident mistakes (actual → predicted): the colored parts decide"
+    draw_image_grid(metrics / "attention.png", overlay_heat(images, heat), captions, title, columns=6)
     low, high = values["accuracy_low"], values["accuracy_high"]
     print(f"test accuracy {values['accuracy']:.4f} (95 % interval {low:.4f} to {high:.4f})", flush=True)
 

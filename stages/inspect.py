@@ -8,43 +8,41 @@ import torch
 from src.audit import audit, check_audit
 from src.data.dataset import SPLITS, load_split
 from src.device import use_portable_kernels
-from src.drawing import plot_sample_training_images
+from src.drawing import plot_sample_training_images, to_uint8
 from src.params import Normalize, Params
 from src.runtime.cli import run_stage
-from src.runtime.errors import PipelineError
 from src.runtime.files import write_csv, write_json
-from src.transforms import preprocess, sample_affine
-
-UNNORMALIZED = Normalize(mean=0, std=1)  # keeps pixels from 0 to 1
+from src.transforms import preprocess, sample_augmentations
 
 
 def main(params: Params, prepared: Path, metrics: Path) -> None:
     use_portable_kernels(params.train)
     splits = {split: load_split(prepared, split) for split in SPLITS}
-    report = audit(splits)
-    problems = check_audit(report, params.inspect, params.train.normalize, params.prepare.validation == 0)
-    if problems:
-        measured = " ".join(f"-S train.normalize.{key}={report['train'][key]:.4f}" for key in ("mean", "std"))
-        raise PipelineError(
-            "\n".join([f"the audit of {prepared} failed:", *problems]),
-            f"dvc exp run {measured}   # if only mean or std differ",
-        )
+    report, findings = audit(splits)
     write_json(metrics / "inspect.json", report)
+    rows = [(*key, *row) for key, found in findings.items() for row in found]
+    write_csv(metrics / "findings.csv", ["finding", "split", "file", "detail"], rows)
+    normalize = params.train.normalize
+    check_audit(report, findings, params.inspect, None if params.model.pretrained else normalize, prepared)
     train_set = splits["train"]
     counts = [split.counts().tolist() for split in splits.values()]
     write_csv(metrics / "class_balance.csv", ["class", *splits], zip(train_set.classes, *counts, strict=True))
 
     order = np.random.default_rng(params.inspect.seed).permutation(len(train_set))
     samples = train_set[order[: params.inspect.samples]]
-    augmentation = params.train.augmentation
-    affine = sample_affine(len(samples), augmentation, torch.Generator().manual_seed(params.inspect.seed))
-    augmented = preprocess(torch.from_numpy(samples.images), UNNORMALIZED, affine, augmentation.interpolation)
     names = [train_set.classes[label] for label in samples.labels]
     plot_sample_training_images(metrics / "samples.png", samples.images, names, "Training images")
-    plot_sample_training_images(
-        metrics / "augmented.png", augmented[:, 0].numpy(), names, "The same images, as training sees them"
-    )
-    print(f"audit passed: {', '.join(f'{len(split):,} {name}' for name, split in splits.items())} images", flush=True)
+    settings = params.train.augmentation
+    augmentations = sample_augmentations(len(samples), settings, torch.Generator().manual_seed(params.inspect.seed))
+    mean = torch.tensor(normalize.mean if normalize else report["train"]["mean"]).view(-1, 1, 1)  # fills erased parts
+    centered = Normalize(mean=mean.flatten().tolist(), std=[1])
+    augmented = preprocess(torch.from_numpy(samples.images), centered, augmentations, settings.interpolation) + mean
+    changes = ", ".join(f"{key} {value:g}" for key, value in settings if value and key != "interpolation")
+    title = f"After augmentation: {changes or 'none'}"
+    plot_sample_training_images(metrics / "augmented.png", to_uint8(augmented.numpy()), names, title)
+    sizes = ", ".join(f"{len(split):,} {name}" for name, split in splits.items())
+    found = f", {len(rows):,} findings in {metrics / 'findings.csv'}" if rows else ""
+    print(f"audit passed: {sizes} images{found}", flush=True)
 
 
 if __name__ == "__main__":

@@ -14,18 +14,16 @@ from src.sources.split import stratified_split
 def main(params: Params, source: Path, raw: Path, prepared: Path) -> None:
     settings = params.prepare
     if settings.dataset == "folder":
-        images = read_folder(source)
-        test_count = max(1, round(settings.test * len(images)))
-        train_set, test_set = stratified_split(images, test_count, settings.seed, "prepare.test")
+        splits = read_folder(source, settings, prepared)
     else:
         spec = read_spec(source)
         with exclusive_lock(main_checkout(Path(".dvc/tmp/raw.lock"))):  # parallel experiments share data/raw
             files = download(main_checkout(raw), spec)
         train_set, test_set = (decode(files, prefix, spec.classes) for prefix in ("train", "t10k"))
-    train_set, held_out = stratified_split(train_set, settings.validation, settings.seed, "prepare.validation")
-    validation_set = held_out if settings.validation else test_set
+        held_out = stratified_split(train_set.labels, settings.validation, settings.seed, "prepare.validation")
+        splits = (train_set[~held_out], train_set[held_out] if settings.validation else test_set, test_set)
 
-    for split, dataset in zip(SPLITS, (train_set, validation_set, test_set), strict=True):
+    for split, dataset in zip(SPLITS, splits, strict=True):
         save_dataset(prepared / f"{split}.safetensors", dataset)
         print(f"{split}: {len(dataset):,} images of {len(dataset.classes)} classes", flush=True)
 

@@ -5,11 +5,10 @@ from pathlib import Path
 from src.data.dataset import load_split
 from src.device import prepare_compute
 from src.models.batch_norm import fold_batch_norm
-from src.models.init import init_weights
+from src.models.build import build_network
 from src.models.model_file import ModelMetadata, save_model
 from src.models.summary import model_summary
 from src.params import Params
-from src.registry import create_model
 from src.runtime.cli import run_stage
 from src.runtime.files import write_csv, write_json
 from src.training.checkpoint import Checkpoints, run_hash
@@ -27,14 +26,13 @@ def main(params: Params, prepared: Path, checkpoints: Path, model: Path, metrics
     compute = prepare_compute(settings)
     launch_workers(settings)
     # if train.processes is above 1, torchrun runs this stage again in each process, and all of them continue here
-    net = create_model(params.model.name, len(train_set.classes))
-    init_weights(net, settings.initialization, settings.seed)
+    net = build_network(params, len(train_set.classes), train_set.image_shape)
     hash_of_run = run_hash(params, data)
     join_process_group(compute, hash_of_run)
     fingerprint = compute.fingerprint
     print_once(f"{model_summary(net, train_set.image_shape)}\n{compute}")
 
-    state = create_train_state(net, params.model.name, len(train_set), settings, compute)
+    state = create_train_state(net, train_set, settings, compute)
     parameters = sum(weight.numel() for weight in fold_batch_norm(net).parameters())
 
     def write_metrics(history: list[EpochMetrics]) -> None:
@@ -49,7 +47,8 @@ def main(params: Params, prepared: Path, checkpoints: Path, model: Path, metrics
         network=params.model.name,
         classes=train_set.classes,
         input_shape=train_set.image_shape,
-        normalize=settings.normalize,
+        fit=params.prepare.fit,
+        normalize=state.normalize,
         fingerprint=fingerprint,
     )
     save_model(model, fold_batch_norm(net), metadata)

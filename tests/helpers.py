@@ -26,14 +26,15 @@ ROOT = Path(__file__).parents[1]
 TRAIN, TEST, VALIDATION = 330, 110, 50  # 280 training images: four batches of 64 and one of 24
 UNREACHABLE = "http://127.0.0.1:9"  # the discard port
 DIGITS = tuple("0123456789")
+MNIST = (1, 28, 28)  # channels, height, width
 
 Completed = subprocess.CompletedProcess[str]
 
 
-def random_dataset(count: int, seed: int = 0) -> Dataset:
+def random_dataset(count: int, seed: int = 0, side: int = 28, channels: int = 1) -> Dataset:
     """Return `count` images of noise with labels 0 to 9 in turn."""
-    random = np.random.default_rng(seed)
-    images = random.integers(0, 256, (count, 28, 28), np.uint8)
+    shape = (count, side, side) if channels == 1 else (count, side, side, channels)
+    images = np.random.default_rng(seed).integers(0, 256, shape, np.uint8)
     return Dataset(images, (np.arange(count) % 10).astype(np.uint8), DIGITS)
 
 
@@ -76,7 +77,7 @@ def write_tiny_project(folder: Path) -> None:
             "prepare.validation": VALIDATION,
             "train.batch_size": 64,
             "train.threads": 1,  # two tests run side by side
-            "train.normalize": {"mean": round(float(pixels.mean()), 3), "std": round(float(pixels.std()), 3)},
+            "train.normalize": {"mean": [round(float(pixels.mean()), 3)], "std": [round(float(pixels.std()), 3)]},
         },
     )
 

@@ -50,11 +50,11 @@ def photo(digit: np.ndarray, random: np.random.Generator, dark: bool = True) -> 
     return encode(Image.fromarray(np.stack([gray] * 3, axis=-1)), "JPEG", quality=int(random.integers(60, 95)))
 
 
-def png_of_size(width: int, height: int, pixels: bytes) -> bytes:
-    """Return a PNG file whose header claims this size, whatever the length of `pixels`."""
+def png_of_size(width: int, height: int, pixels: bytes, bits: int = 8, color: int = 0) -> bytes:
+    """Return a PNG file whose header claims this size, whatever the length of `pixels`. Color 0 is gray, 2 is RGB."""
 
     def chunk(name: bytes, content: bytes) -> bytes:
         return struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
 
-    header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
+    header = struct.pack(">IIBBBBB", width, height, bits, color, 0, 0, 0)
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(pixels)) + chunk(b"IEND", b"")

@@ -15,7 +15,6 @@ from typing import Any
 import pytest
 import yaml
 
-from src.data import tensor_file
 from src.params import StrictModel, load_params
 
 CODE = ("src", "stages")
@@ -156,16 +155,12 @@ def record_stage(project: Path, stage: str, data: Path, scratch: Path) -> Record
     }
     params = load_params(scratch / "params.yaml")
     leaves = dict(_leaves(params, ""))
-    get_attribute, safe_open = StrictModel.__getattribute__, tensor_file.safe_open
+    get_attribute = StrictModel.__getattribute__
 
     def record_parameter(section: StrictModel, key: str) -> Any:
         if (id(section), key) in leaves:
             recording.parameters.add(leaves[id(section), key])
         return get_attribute(section, key)
-
-    def record_safe_open(path: Path, **options: Any) -> Any:
-        sys.audit("open", path, "rb", os.O_RDONLY)  # Rust code raises no audit event
-        return safe_open(path, **options)
 
     module_spec = importlib.util.spec_from_file_location(f"stages.{stage}", project / f"stages/{stage}.py")
     assert module_spec
@@ -174,7 +169,6 @@ def record_stage(project: Path, stage: str, data: Path, scratch: Path) -> Record
     opened: list[Any] = []
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(scratch)
-        patch.setattr(tensor_file, "safe_open", record_safe_open)
         patch.setattr(StrictModel, "__getattribute__", record_parameter)
         patch.setitem(sys.modules, module.__name__, module)
         module_spec.loader.exec_module(module)

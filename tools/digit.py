@@ -3,8 +3,7 @@
 import numpy as np
 from PIL import Image, ImageFilter
 
-from src.data.dataset import IMAGE_SIZE
-
+IMAGE_SIZE = 28  # pixels of height and width in MNIST
 DIGIT_SIDE = 20  # pixels of the digit's longer side in MNIST
 MIN_CONTRAST = 40  # gray levels, of 255, between a digit and its background
 INK_THRESHOLD = 0.35  # fraction of the strongest ink that makes a pixel part of the digit

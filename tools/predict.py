@@ -1,46 +1,64 @@
-"""Classify PNG or JPEG images. If the classes are 0 to 9, find the digit in each photo or scan.
+"""Classify images. If the classes are 0 to 9, find the digit in each photo or scan.
 
 python -m tools.predict photo.jpg scan.png
+python -m tools.predict folder/of/images --csv > predictions.csv
 cat photo.jpg | python -m tools.predict --json --top 3 -
 """
 
 import argparse
+import csv
 import io
 import json
 import sys
+import time
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import torch
+from tqdm import tqdm
 
-from src.data.dataset import IMAGE_SIZE
-from src.models.inference import predict
-from src.models.model_file import load_model
+from src.models.inference import EVALUATION_BATCH, predict
+from src.models.model_file import ModelMetadata, load_model
 from src.runtime.cli import exit_on_error, exit_with_error
 from src.runtime.errors import PipelineError
-from src.sources.image_file import letterbox, read_image
+from src.sources.image_file import load_images, read_image
 from tools.digit import extract_digit
 
 MODEL = Path("data/model/model.safetensors")
 DIGITS = tuple("0123456789")
-INPUT_SHAPE = (1, IMAGE_SIZE, IMAGE_SIZE)  # channels, height and width that `load_image` makes
 MIN_CONFIDENCE = 0.9  # a prediction below it is marked as unsure
 
 
-def load_image(name: str, classes: tuple[str, ...]) -> np.ndarray:
-    """Read a file, or standard input if `name` is "-", as uint8 [28, 28]. If the classes are 0 to 9, find the digit.
+def expand_folders(names: Iterable[str]) -> list[str]:
+    """Replace each folder by the visible files in it and below, in the order of their names."""
+    files = []
+    for name in names:
+        below = sorted(path for path in Path(name).rglob("[!.]*") if path.is_file()) if Path(name).is_dir() else [name]
+        files += [str(path) for path in below]
+    return files
 
-    Raises:
-        PipelineError: it is not a PNG or JPEG, or nothing is visible in it.
+
+def read_images(names: list[str], metadata: ModelMetadata) -> Iterator[np.ndarray | ValueError]:
+    """Yield each image as the model reads it, or why it cannot be read. "-" is standard input.
+
+    If the classes are 0 to 9, that is the digit in it: uint8 [28, 28]. Otherwise it is the image as `stages.prepare`
+    reads it: uint8 [height, width] or [height, width, 3].
     """
-    convert, what = (extract_digit, "one digit") if classes == DIGITS else (letterbox, "one object")
-    try:
-        return convert(read_image(io.BytesIO(sys.stdin.buffer.read()) if name == "-" else Path(name)))
-    except (ValueError, OSError) as error:
-        raise PipelineError(
-            f"{name} cannot be read: {error}\nexpected a PNG or JPEG of {what}", f"file '{name}'   # shows its format"
-        ) from None
+    files: list[Path | BinaryIO] = [
+        io.BytesIO(sys.stdin.buffer.read()) if name == "-" else Path(name) for name in names
+    ]
+    channels, side, _ = metadata.input_shape
+    if metadata.classes == DIGITS and (channels, side) == (1, 28):
+        for file in files:
+            try:
+                yield extract_digit(read_image(file))
+            except ValueError as error:
+                yield error
+    else:
+        for result in load_images(files, side, channels, metadata.fit):
+            yield result if isinstance(result, ValueError) else result[0]
 
 
 def top_k(name: str, probabilities: torch.Tensor, classes: tuple[str, ...], k: int) -> dict[str, Any]:
@@ -57,36 +75,56 @@ def top_k(name: str, probabilities: torch.Tensor, classes: tuple[str, ...], k: i
     return {"image": name, "predicted": top[0]["class"], "sure": values[0] >= MIN_CONFIDENCE, "top": top}
 
 
+def classify(model: Path, names: list[str], k: int) -> tuple[list[dict[str, Any]], list[str]]:
+    """Return the result of `top_k` for each image, and an error message for each that cannot be read."""
+    net, metadata = load_model(model)
+    results: list[dict[str, Any]] = []
+    errors: list[str] = []
+    batch: list[tuple[str, np.ndarray]] = []
+    images = zip(names, read_images(names, metadata), strict=True)
+    for name, image in tqdm(images, "classifying", len(names), unit=" images", leave=False, disable=None):
+        if isinstance(image, ValueError):
+            message = f"{name} cannot be read: {image}\nexpected one PNG, JPEG, WebP, BMP or TIFF image"
+            errors.append(str(PipelineError(message, f"file '{name}'   # shows its format")))
+        else:
+            batch.append((name, image))
+        if batch and (len(batch) == EVALUATION_BATCH or name == names[-1]):
+            keys, arrays = zip(*batch, strict=True)
+            outputs = predict(net, np.stack(arrays), metadata.normalize, torch.device("cpu")).exp()
+            results += [top_k(key, row, metadata.classes, k) for key, row in zip(keys, outputs, strict=True)]
+            batch = []
+    return results, errors
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("images", nargs="+", metavar="IMAGE", help="PNG or JPEG files; - for standard input")
+    parser.add_argument("images", nargs="+", metavar="IMAGE", help="image files and folders; - for standard input")
     parser.add_argument("--top", type=int, default=1, metavar="N", help="print the N most probable classes")
     parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.add_argument("--csv", action="store_true", help="print CSV")
     parser.add_argument("--model", type=Path, default=MODEL, metavar="PATH", help=f"instead of {MODEL}")
     options = parser.parse_args()
     if options.top < 1:
         parser.error("--top is at least 1")
-    results, errors = [], []
     with exit_on_error():
-        net, metadata = load_model(options.model)
-        if metadata.input_shape != INPUT_SHAPE:
-            raise PipelineError(
-                f"{options.model} reads images of shape {metadata.input_shape}, expected {INPUT_SHAPE}",
-                f"python -m tools.predict --model {MODEL} IMAGE   # the model of this pipeline",
-            )
-        for name in options.images:
-            try:
-                image = load_image(name, metadata.classes)
-                probabilities = predict(net, image[np.newaxis], metadata.normalize, torch.device("cpu"))[0].exp()
-                results.append(top_k(name, probabilities, metadata.classes, options.top))
-            except PipelineError as error:
-                errors.append(str(error))
+        names, start = expand_folders(options.images), time.perf_counter()
+        results, errors = classify(options.model, names, options.top)
+        seconds = time.perf_counter() - start
     if options.json:
         print(json.dumps(results, indent=2))
+    elif options.csv:
+        rows = [
+            [result["image"], result["sure"], *(value for item in result["top"] for value in item.values())]
+            for result in results
+        ]
+        numbers = range(1, len(results[0]["top"]) + 1) if results else ()
+        header = ["image", "sure", *(f"{key}_{number}" for number in numbers for key in ("class", "probability"))]
+        csv.writer(sys.stdout, lineterminator="\n").writerows([header, *rows])
     else:
         for result in results:
             best = ", ".join(f"{item['class']} {item['probability']:.1%}" for item in result["top"])
             print(f"{result['image']}: {best}{'' if result['sure'] else '   unsure'}")
+    print(f"{len(names):,} images in {seconds:.1f} s, {len(names) / seconds:,.0f} images/s", file=sys.stderr)
     if errors:
         exit_with_error("\n".join(errors))
 

@@ -1,42 +1,49 @@
-"""Labelled images in memory, and their file format."""
+"""Labelled images and their file format."""
 
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
 from src.data.tensor_file import explain_damage, load_tensors, save_tensors
 
-IMAGE_SIZE = 28  # height and width in pixels
 SPLITS = ("train", "validation", "test")
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """Labelled images.
+    """Labelled images, in memory or mapped from a file.
 
     Attributes:
-        images: uint8 [n, height, width], 0 to 255.
+        images: uint8 [n, height, width] for gray images, or [n, height, width, 3] for RGB.
         labels: uint8 or uint16 [n], indices into `classes`.
         classes: the class names.
+        files: the path of each image in its source folder, or empty.
+        sizes: uint32 [n, 2], width and height of each source image in pixels, or None.
     """
 
     images: np.ndarray
     labels: np.ndarray
     classes: tuple[str, ...]
+    files: tuple[str, ...] = ()
+    sizes: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         """Check that images, labels and classes fit together. Raises ValueError."""
         if not all(isinstance(name, str) for name in self.classes) or len(set(self.classes)) < len(self.classes):
             raise ValueError(f"class names are {list(self.classes)}, expected unique strings")
-        if self.images.ndim != 3 or self.images.dtype != np.uint8:
+        if self.images.dtype != np.uint8 or (self.images.ndim != 3 and self.images.shape[3:] != (3,)):
             raise ValueError(
-                f"images are {self.images.dtype} {list(self.images.shape)}, expected uint8 [n, height, width]"
+                f"images are {self.images.dtype} {list(self.images.shape)}, "
+                "expected uint8 [n, height, width] or [n, height, width, 3]"
             )
         if self.labels.ndim != 1 or self.labels.dtype not in (np.uint8, np.uint16):
             raise ValueError(f"labels are {self.labels.dtype} {list(self.labels.shape)}, expected uint8 or uint16 [n]")
         if len(self.images) != len(self.labels):
             raise ValueError(f"{len(self.labels):,} labels for {len(self.images):,} images")
+        if self.files and len(self.files) != len(self.labels):
+            raise ValueError(f"{len(self.files):,} files for {len(self.images):,} images")
         if len(self) and self.labels.max() >= len(self.classes):
             index = int(self.labels.argmax())
             raise ValueError(f"label {self.labels[index]} at index {index}, expected 0 to {len(self.classes) - 1}")
@@ -45,34 +52,62 @@ class Dataset:
         return len(self.labels)
 
     def __getitem__(self, index: np.ndarray | slice) -> "Dataset":
-        return Dataset(self.images[index], self.labels[index], self.classes)
+        files = tuple(np.array(self.files, object)[index]) if self.files else ()
+        sizes = None if self.sizes is None else self.sizes[index]
+        return Dataset(self.images[index], self.labels[index], self.classes, files, sizes)
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
         """Channels, height and width of an image."""
-        return (1, self.images.shape[1], self.images.shape[2])
+        _, height, width, *channels = self.images.shape
+        return (channels[0] if channels else 1, height, width)
 
     def counts(self) -> np.ndarray:
         """Return the number of images per class: int64 [classes]."""
         return np.bincount(self.labels, minlength=len(self.classes))
 
+    def name(self, index: int) -> str:
+        """Return the file of an image, or its index if it comes from no file."""
+        return self.files[index] if self.files else str(index)
+
 
 def save_dataset(path: Path, dataset: Dataset) -> None:
     """Write one split."""
-    save_tensors(path, {"images": dataset.images, "labels": dataset.labels}, {"classes": dataset.classes})
+    arrays, metadata = {"images": dataset.images, "labels": dataset.labels}, {"classes": dataset.classes}
+    if dataset.files:
+        metadata["files"] = dataset.files
+    if dataset.sizes is not None:
+        arrays["sizes"] = dataset.sizes
+    save_tensors(path, arrays, metadata)
 
 
 def load_dataset(path: Path) -> Dataset:
-    """Read one split.
+    """Map one split into memory.
 
     Raises:
         PipelineError: the file is missing, damaged or not a data set.
     """
     with explain_damage("prepare", path, "a prepared data set"):
         arrays, metadata = load_tensors(path)
-        return Dataset(arrays["images"], arrays["labels"], tuple(metadata["classes"]))
+        return Dataset(**arrays, classes=tuple(metadata["classes"]), files=tuple(metadata.get("files", ())))
 
 
 def load_split(folder: Path, split: str) -> Dataset:
-    """Read one of `SPLITS` from the folder that the stage `prepare` writes. Raises PipelineError."""
+    """Map one of `SPLITS` from the folder that the stage `prepare` writes. Raises PipelineError."""
     return load_dataset(folder / f"{split}.safetensors")
+
+
+def pixel_statistics(images: np.ndarray) -> tuple[list[float], list[float]]:
+    """Return mean and standard deviation of each channel, for pixels from 0 to 1.
+
+    Args:
+        images: uint8 [n, height, width] or [n, height, width, 3].
+    """
+    counts = np.zeros((images.shape[3] if images.ndim == 4 else 1, 256), np.int64)
+    for block in np.array_split(images, max(1, images.nbytes // 2**24)):  # 16 MB at a time
+        rows = block.reshape(len(block) * block.shape[1], *block.shape[2:])
+        counts += np.reshape(Image.fromarray(rows).histogram(), counts.shape)  # 0.02 s for MNIST; np.bincount: 0.8 s
+    values, total = np.arange(256) / 255, counts[0].sum()
+    means = [float(values @ row / total) for row in counts]
+    stds = [float(((values - mean) ** 2 @ row / total) ** 0.5) for row, mean in zip(counts, means, strict=True)]
+    return means, stds

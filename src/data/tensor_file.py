@@ -1,48 +1,57 @@
-"""Save arrays with JSON metadata as safetensors, and check their SHA-256 when loading. Nothing is unpickled."""
+"""Save arrays with JSON metadata as safetensors, and map them into memory. Nothing is unpickled.
+
+The library safetensors copies arrays into memory, when writing and when reading. These functions do not, so that a
+data set can be larger than memory. The format is the same: 8 bytes for the size of the header, a JSON header, items.
+"""
 
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from math import prod
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save
 
 from src.runtime.errors import PipelineError
 from src.runtime.files import write_bytes
 
 
 def save_tensors(path: Path, tensors: Mapping[str, np.ndarray], metadata: Mapping[str, Any]) -> None:
-    """Write contiguous arrays and JSON metadata.
-
-    The metadata is stored under one key, because safetensors does not guarantee the order of several.
-    """
+    """Write C-contiguous arrays of integers or floats, and JSON metadata."""
     record = {"about": metadata, "sha256": _digest(tensors, metadata)}
-    write_bytes(path, save(dict(tensors), metadata={"record": json.dumps(record)}))
+    header: dict[str, Any] = {"__metadata__": {"record": json.dumps(record)}}
+    ordered = sorted(tensors.items(), key=lambda item: (-item[1].itemsize, item[0]))  # keeps items aligned
+    end = 0
+    for name, array in ordered:
+        start, end = end, end + array.nbytes
+        dtype = f"{array.dtype.kind.upper()}{8 * array.itemsize}"
+        header[name] = {"dtype": dtype, "shape": array.shape, "data_offsets": [start, end]}
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text = text.ljust(-(-len(text) // 8) * 8)
+    write_bytes(path, len(text).to_bytes(8, "little"), text, *(array.data for _, array in ordered))
 
 
 def load_tensors(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-    """Read arrays and metadata, and check the SHA-256.
+    """Map arrays into memory, read the metadata, and check the SHA-256. Changed items are not written to the file.
 
     Raises:
         ValueError: the file is missing, has another format or has changed.
         OSError: the system cannot read the file.
     """
     try:
-        with safe_open(path, framework="np") as file:
-            if "record" not in (file.metadata() or {}):
-                raise ValueError("written by another program")
-            record = json.loads(file.metadata()["record"])
-            metadata, expected = record["about"], record["sha256"]
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  # not a dict
-            found = _digest(tensors, metadata)
+        with path.open("rb") as file:
+            size = int.from_bytes(file.read(8), "little")
+            header = json.loads(file.read(min(size, path.stat().st_size)))
+        record = json.loads(header.pop("__metadata__")["record"])
+        metadata, expected = record["about"], record["sha256"]
+        tensors = {name: _map(path, 8 + size, **entry) for name, entry in header.items()}
+        found = _digest(tensors, metadata)
     except FileNotFoundError:
         raise ValueError("no such file") from None
-    except (SafetensorError, KeyError, TypeError, ValueError, RecursionError) as error:
-        raise ValueError(f"{type(error).__name__}: {error}") from None
+    except (AttributeError, KeyError, MemoryError, OverflowError, RecursionError, TypeError, ValueError) as error:
+        raise ValueError(f"not a file that this pipeline wrote ({type(error).__name__}: {error})") from None
     if found != expected:
         raise ValueError(f"the content has SHA-256 {found}, but the file records {expected}")
     return tensors, metadata
@@ -55,6 +64,15 @@ def explain_damage(stage: str, path: Path, what: str) -> Iterator[None]:
         yield
     except (KeyError, RuntimeError, TypeError, ValueError) as error:
         raise PipelineError(f"{path} is not {what}: {error}", f"dvc repro --force --single-item {stage}") from None
+
+
+def _map(path: Path, start: int, dtype: str, shape: list[int], data_offsets: list[int]) -> np.ndarray:
+    """Map one tensor of the file into memory."""
+    kind = np.dtype(f"{dtype[:1].lower()}{int(dtype[1:]) // 8}")
+    if not prod(shape):  # mmap refuses 0 bytes
+        return np.zeros(shape, kind)
+    begin, end = data_offsets
+    return np.asarray(np.memmap(path, np.uint8, "c", start + begin, (end - begin,)).view(kind).reshape(shape))
 
 
 def _digest(tensors: Mapping[str, np.ndarray], metadata: Mapping[str, Any]) -> str:

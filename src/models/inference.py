@@ -4,12 +4,14 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from tqdm import tqdm
 
 from src.data.dataset import Dataset
 from src.params import Normalize
 from src.transforms import preprocess
 
 EVALUATION_BATCH = 500  # images; fixed, because another size may change the last bits
+EVALUATION_PIXELS = 2_500_000  # in a batch, at most: with 224 x 224 pixels, 49 images, and resnet50 takes 1 GB
 
 
 @torch.no_grad()
@@ -18,13 +20,17 @@ def predict(net: nn.Module, images: np.ndarray, normalize: Normalize, device: to
 
     Args:
         net: a network on `device`.
-        images: uint8 [n, height, width].
+        images: uint8 [n, height, width] or [n, height, width, 3].
         normalize: mean and standard deviation of the pixels that the network was trained with.
         device: where to compute.
     """
     net.eval()
-    batches = torch.tensor(images, device=device).split(EVALUATION_BATCH)
-    return torch.cat([F.log_softmax(net(preprocess(batch, normalize)), dim=1).cpu() for batch in batches])
+    size = max(1, min(EVALUATION_BATCH, EVALUATION_PIXELS // (images.shape[1] * images.shape[2])))
+    outputs = []
+    for start in tqdm(range(0, len(images), size), "evaluating", leave=False, disable=None):
+        batch = torch.from_numpy(images[start : start + size]).to(device)
+        outputs.append(F.log_softmax(net(preprocess(batch, normalize)), dim=1).cpu())
+    return torch.cat(outputs)
 
 
 def evaluate(net: nn.Module, dataset: Dataset, normalize: Normalize, device: torch.device) -> tuple[float, float]:

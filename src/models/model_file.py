@@ -10,16 +10,17 @@ from torch import Tensor, nn
 
 from src.data.tensor_file import explain_damage, load_tensors, save_tensors
 from src.params import Normalize, StrictModel
-from src.registry import MODELS, create_model
+from src.registry import check_network, create_model
 
 
 class ModelMetadata(StrictModel):
     """What is needed to use the weights, and what they were computed with.
 
     Attributes:
-        network: name in `MODELS`.
+        network: value of `model.name`.
         classes: class names, in the order of the network's outputs.
         input_shape: channels, height and width of an image.
+        fit: how image files are fitted into this shape: pad, crop or stretch.
         normalize: mean and standard deviation of the pixels.
         fingerprint: device, precision, threads and torch version of the training run.
     """
@@ -27,6 +28,7 @@ class ModelMetadata(StrictModel):
     network: str
     classes: tuple[str, ...]
     input_shape: tuple[int, int, int]
+    fit: str
     normalize: Normalize
     fingerprint: dict[str, str | int]
 
@@ -51,9 +53,8 @@ def load_model(path: Path) -> tuple[nn.Module, ModelMetadata]:
     with explain_damage("train", path, "a model of this pipeline"):
         arrays, values = load_tensors(path)
         metadata = ModelMetadata.model_validate_json(json.dumps(values))
-        if metadata.network not in MODELS or not MODELS[metadata.network].accepts(metadata.input_shape):
-            raise ValueError(f"network {metadata.network} does not read images of shape {metadata.input_shape}")
-        net = create_model(metadata.network, len(metadata.classes))
+        check_network(metadata.network, metadata.input_shape, progressive_resizing=False, pretrained=False)
+        net = create_model(metadata.network, len(metadata.classes), metadata.input_shape)
         weights = {name: torch.from_numpy(array) for name, array in arrays.items()}
         net.load_state_dict(weights)
         for name, tensor in net.state_dict().items():

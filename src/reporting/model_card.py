@@ -11,6 +11,7 @@ from src.metrics import wilson_interval
 from src.params import Params
 
 MAX_CONFUSIONS = 5  # rows in the table of confusions
+MAX_CLASSES = 20  # class names in the first sentence, rows in the table of classes
 
 
 def model_card(
@@ -33,21 +34,30 @@ def model_card(
         confusion: number of test images by actual class (rows) and predicted class (columns).
     """
     train, fingerprint = params.train, training["fingerprint"]
-    height, width = audit["test"]["shape"]
+    height, width, *color = audit["test"]["shape"]
+    kind, pretrained = "color" if color else "gray", ", pretrained on ImageNet" * params.model.pretrained
     split = "validation" if params.prepare.validation else "test"
+    known = "exact or near" if "nearly_shared" in audit else "exact"
+    copies = sum(audit.get(key, {}).get("train and test", 0) for key in ("shared", "nearly_shared"))
+    classes = ", ".join(confusion.index[:MAX_CLASSES]) + " and more" * (len(confusion) > MAX_CLASSES)
     per_class, errors = [], []
     for actual, row in confusion.iterrows():
         count, correct = row.sum(), row[actual]
-        low, high = wilson_interval(correct, count)
-        per_class.append([actual, f"{count:,}", f"{correct / count:.4f}", f"{low:.4f} to {high:.4f}"])
+        if count:
+            low, high = wilson_interval(correct, count)
+            per_class.append([actual, f"{count:,}", f"{correct / count:.4f}", f"{low:.4f} to {high:.4f}"])
         errors += [[actual, predicted, n] for predicted, n in row.items() if n and predicted != actual]
+    heading = "Precision, recall and F1 of each class are in `metrics/per_class.csv`."
+    if len(per_class) > MAX_CLASSES:
+        per_class = sorted(per_class, key=lambda row: float(row[2]))[:MAX_CLASSES]
+        heading += f" The {MAX_CLASSES} least accurate classes:"
     errors.sort(key=lambda error: -error[2])
     return f"""# Model card
 
-Classifies gray images of {height} x {width} pixels into {len(confusion)} classes: {", ".join(confusion.index)}.
+Classifies {kind} images of {height} x {width} pixels into {len(confusion)} classes: {classes}.
 
 - File: `{model}`, SHA-256 `{hashlib.sha256(model.read_bytes()).hexdigest()}`
-- Network: `{params.model.name}`, {training["parameters"]:,} parameters
+- Network: `{params.model.name}`, {training["parameters"]:,} parameters{pretrained}
 - Training: {train.epochs:g} epochs on {audit["train"]["images"]:,} images with {train.optimizer}, learning rate
   {train.learning_rate:g}, batch size {train.batch_size}, seed {train.seed}. All other settings are in `params.yaml` of
   the same commit.
@@ -57,8 +67,11 @@ Classifies gray images of {height} x {width} pixels into {len(confusion)} classe
 
 {_table([f"on {audit['test']['images']:,} test images", ""], _metric_rows(evaluation))}
 | accuracy on {audit["validation"]["images"]:,} {split} images after training | {training["validation_accuracy"]:.4f} |
+| test images that are {known} copies of training images | {copies:,} |
 
 These are the values of one run. Another seed gives slightly different ones.
+
+{heading}
 
 {_table(["class", "images", "accuracy", "95 % interval"], per_class)}
 
@@ -69,8 +82,8 @@ The most frequent confusions:
 ## Use and limits
 
 For learning, for comparing methods, and as a template for other data. Not for decisions about people. The metrics hold
-for images like those of the data set: one object, cropped, centered and evenly lit. For an image with several objects,
-with none, or straight from a camera, the model also returns a class, often with high confidence.
+for images like those of the data set. For any other image, for example one with several objects or none of the classes,
+the model also returns a class, often with high confidence.
 """
 
 

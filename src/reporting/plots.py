@@ -4,14 +4,17 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import matplotlib as mpl
 import numpy as np
 import pandas as pd
+from matplotlib.patheffects import withStroke
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from src.data.dataset import Dataset
-from src.drawing import BLUE, GRAY, TEXT_GRAY, VERMILION, draw_image_grid, saved_figure
+from src.drawing import BLUE, GRAY, MAX_CAPTION, TEXT_GRAY, VERMILION, draw_image_grid, saved_figure, shorten
 from src.metrics import confidence_bins, wilson_interval
 
+MAX_ILLUSTRATED = 12  # classes; with more, the cells of the confusion matrix are too small for images
 SHORT_NAME = 5  # characters of a class name that fits next to another one
 INTERVAL: Any = {"color": BLUE, "linewidth": 5, "alpha": 0.3}
 REFERENCE: Any = {"color": GRAY, "linewidth": 1, "linestyle": "--", "zorder": 1}
@@ -54,7 +57,7 @@ def plot_train_test_metrics(
 def plot_confusion_matrix(
     path: Path, confusion: pd.DataFrame, test: Dataset, predictions: pd.DataFrame, dpi: int
 ) -> None:
-    """Draw the confusion matrix, with the most confident mistake of each cell.
+    """Draw the confusion matrix. If there are few classes, each cell shows its most confident mistake.
 
     Args:
         path: the PNG file.
@@ -65,51 +68,62 @@ def plot_confusion_matrix(
     """
     counts, classes = confusion.to_numpy(), list(confusion.index)
     errors = counts - np.diag(counts.diagonal())
-    side = max(8.5, 0.85 * len(classes) + 1)
-    with saved_figure(path, side, side * 0.94, dpi) as figure:
+    labels = [shorten(name, MAX_CAPTION) for name in classes]
+    has_images = len(classes) <= MAX_ILLUSTRATED
+    cell = 0.85 if has_images else 0.3  # inches
+    fontsize = min(10, 72 * cell / (0.75 * len(f"{counts.max():,}")))
+    side = max(4.0, cell * len(classes)) + 0.5 + 0.08 * max(map(len, labels))
+    with saved_figure(path, side, side, dpi) as figure:
         axis = figure.subplots()
         axis.set_title(f"{errors.sum():,} mistakes in {counts.sum():,} test images", pad=12)
-        axis.set(xlabel="predicted", ylabel="actual", facecolor="#F6F7F9")
-        axis.imshow(np.ma.masked_equal(errors, 0), cmap="Oranges", vmin=0, vmax=max(3, errors.max() * 2))
+        # the root shows single mistakes next to many, twice the maximum keeps the color light behind the count
+        shades: Any = {"vmin": 0, "vmax": 2 * max(1, errors.max()) ** 0.5, "edgecolor": "white", "linewidth": 2}
+        colors = mpl.colormaps["Oranges"].with_extremes(bad="#F6F7F9")
+        places = range(len(classes))
+        axis.pcolormesh(places, places, np.ma.masked_equal(errors, 0) ** 0.5, cmap=colors, **shades)
+        if has_images:
+            for row in mistakes_by_confidence(predictions).drop_duplicates(["actual", "predicted"]).itertuples():
+                x, y = classes.index(row.predicted), classes.index(row.actual)
+                extent = (x - 0.28, x + 0.46, y + 0.46, y - 0.28)
+                axis.imshow(test.images[row.index], cmap="gray", vmin=0, vmax=255, extent=extent, zorder=3)
         for actual, predicted in np.argwhere(counts):
-            style: Any = {"x": predicted - 0.44, "y": actual - 0.42, "fontweight": "bold", "va": "top"}
-            if actual == predicted:
-                style = {"x": predicted, "y": actual, "color": GRAY, "ha": "center", "va": "center"}
-            axis.text(s=f"{counts[actual, predicted]:,}", fontsize=10, **style)
-        for row in mistakes_by_confidence(predictions).drop_duplicates(["actual", "predicted"]).itertuples():
-            x, y = classes.index(row.predicted), classes.index(row.actual)
-            ink = np.zeros((*test.images.shape[1:], 4))
-            ink[..., 3] = test.images[row.index] / 255  # opacity: black ink on the color of the cell
-            axis.imshow(ink, extent=(x - 0.4, x + 0.48, y + 0.48, y - 0.4), zorder=3)
-        borders = np.arange(len(classes) + 1) - 0.5
-        axis.set(xlim=borders[[0, -1]], ylim=borders[[-1, 0]])
-        slanted: Any = {"rotation": 45, "ha": "right"} if max(map(len, classes)) > SHORT_NAME else {}
-        axis.set_xticks(range(len(classes)), classes, **slanted)
-        axis.set_yticks(range(len(classes)), classes)
-        axis.set_xticks(borders, minor=True)
-        axis.set_yticks(borders, minor=True)
-        axis.tick_params(which="both", length=0)
+            style: Any = {"ha": "center", "va": "center", "color": TEXT_GRAY if actual == predicted else "black"}
+            corner = 0.44 if has_images and actual != predicted else 0
+            if corner:
+                outline = [withStroke(linewidth=3, foreground="white")]
+                style = {"ha": "left", "va": "top", "fontweight": "bold", "path_effects": outline}
+            text = f"{counts[actual, predicted]:,}"
+            axis.text(predicted - corner, actual - corner, text, fontsize=fontsize, **style)
+        axis.set_xticks(places, labels, rotation=0 if max(map(len, labels)) <= SHORT_NAME else 90)
+        axis.set_yticks(places, labels)
+        limits = np.array([-0.5, len(classes) - 0.5])
+        axis.set(xlabel="predicted", ylabel="actual", aspect="equal", xlim=limits, ylim=limits[::-1])
+        axis.tick_params(length=0)
         axis.grid(visible=False)
-        axis.grid(which="minor", color="white", linewidth=2)
         axis.spines[:].set_visible(False)
 
 
 def plot_confident_mistakes(path: Path, test: Dataset, predictions: pd.DataFrame, count: int, dpi: int) -> None:
-    """Draw the `count` wrong predictions with the highest confidence."""
+    """Draw the `count` wrong predictions with the highest confidence, and their file names."""
     mistakes = mistakes_by_confidence(predictions)
     shown = mistakes.head(count)
     gap = " " if max(map(len, test.classes)) <= SHORT_NAME else "\n"
     captions = [f"{row.actual}{gap}→ {row.predicted}\n{row.confidence:.0%} sure" for row in shown.itertuples()]
+    if test.files:
+        captions = [f"{text}\n{Path(test.files[i]).name}" for i, text in zip(shown["index"], captions, strict=True)]
     title = f"The {len(shown)} most confident of {len(mistakes)} mistakes (actual → predicted)"
     draw_image_grid(path, test.images[shown["index"]], captions, title, columns=8, dpi=dpi)
 
 
 def plot_per_class_accuracy(path: Path, confusion: pd.DataFrame, dpi: int) -> None:
-    """Draw the accuracy of each class with its 95 % Wilson interval, and the overall accuracy as a line."""
-    correct, counts = confusion.to_numpy().diagonal(), confusion.to_numpy().sum(axis=1)
+    """Draw the accuracy of each class that has images, its 95 % Wilson interval, and the overall accuracy as a line."""
+    confusion = confusion[confusion.sum(axis=1) > 0]
+    correct = np.array([row[name] for name, row in confusion.iterrows()])
+    counts = confusion.to_numpy().sum(axis=1)
     overall = correct.sum() / counts.sum()
     rows = np.arange(len(confusion))
-    with saved_figure(path, 9, max(4.0, 0.4 * len(rows) + 1), dpi) as figure:
+    spacing = 0.4 if len(rows) <= MAX_ILLUSTRATED else 0.2  # inches
+    with saved_figure(path, 9, max(4.0, spacing * len(rows) + 1), dpi) as figure:
         axis = figure.subplots()
         axis.set_title("Test accuracy by class, with 95 % intervals")
         axis.axvline(overall, **REFERENCE)
@@ -118,7 +132,7 @@ def plot_per_class_accuracy(path: Path, confusion: pd.DataFrame, dpi: int) -> No
         for row, value in zip(rows, correct / counts, strict=True):
             axis.annotate(f"{value:.2%}", (1.01, row), xycoords=("axes fraction", "data"), va="center", fontsize=10)
         axis.annotate(f"all {overall:.2%} ", (overall, -0.7), ha="right", va="center", color=TEXT_GRAY, fontsize=10)
-        axis.set_yticks(rows, confusion.index)
+        axis.set_yticks(rows, [shorten(name, MAX_CAPTION) for name in confusion.index], fontsize=10)
         axis.set_ylim(len(rows) - 0.4, -1.1)
         axis.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=2))
         axis.grid(visible=False, axis="y")

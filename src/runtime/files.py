@@ -13,23 +13,24 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 
-def write_bytes(path: Path, content: bytes) -> None:
-    """Replace `path` atomically: no reader sees a partial file, even after a crash.
+def write_bytes(path: Path, *parts: bytes | memoryview) -> None:
+    """Replace `path` atomically by the concatenated parts: no reader sees a partial file, even after a crash.
 
     Raises:
         OSError: the folder is read-only or the disk is full. The previous file is kept.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.part")  # a fixed name, so that the next run overwrites leftovers of a crash
+    partial = path.with_name(f".{path.name}.part")  # a fixed name, so that the next run overwrites leftovers of a crash
     try:
-        with part.open("wb") as file:
-            file.write(content)
+        with partial.open("wb") as file:
+            for part in parts:
+                file.write(part)
             file.flush()
             os.fsync(file.fileno())
-        part.replace(path)
+        partial.replace(path)
     except BaseException as error:
         with suppress(OSError):
-            part.unlink()
+            partial.unlink()
         if isinstance(error, OSError):  # name the file that the user knows, not the temporary one
             raise OSError(error.errno, error.strerror, str(path)) from error
         raise

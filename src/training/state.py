@@ -8,13 +8,15 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
+from src.data.dataset import Dataset
 from src.device import Compute
 from src.models.batch_norm import add_batch_norm
-from src.params import Train
-from src.registry import MODELS
+from src.models.build import find_head
+from src.params import Normalize, Train
 from src.training.distributed import wrap_ddp
 from src.training.optimizers import build_optimizers
 from src.training.schedules import StepCount, build_schedulers
+from src.transforms import measure_normalize
 
 EpochMetrics = dict[
     str, float
@@ -31,6 +33,7 @@ class TrainState:
         optimizers: together they hold each trainable parameter once.
         schedulers: one per optimizer.
         settings: the section `train` of params.yaml.
+        normalize: mean and standard deviation of the pixels, given or measured.
         compute: device and precision.
         steps: steps per epoch and in total.
         sums: loss, correct predictions and images of the current epoch, float64 [3], or float32 on mps.
@@ -43,6 +46,7 @@ class TrainState:
     optimizers: list[Optimizer]
     schedulers: list[LambdaLR]
     settings: Train
+    normalize: Normalize
     compute: Compute
     steps: StepCount
     sums: Tensor
@@ -59,19 +63,27 @@ class TrainState:
         """The fraction of training that is done."""
         return self.step / self.steps.total
 
+    def freeze(self, epoch: int) -> None:
+        """Train only the head until epoch `train.freeze_epochs`, and then all parameters."""
+        if self.settings.freeze_epochs:
+            head = set(self.net.get_submodule(find_head(self.net)).parameters())
+            for group in (group for optimizer in self.optimizers for group in optimizer.param_groups):
+                for parameter in group["params"]:
+                    parameter.requires_grad_(epoch >= self.settings.freeze_epochs or parameter in head)
+            self.model = wrap_ddp(self.net)
+
     def set_step(self, step: int) -> None:
         """Set the number of steps done, and the learning rate of the next one."""
         self.step = step
         self.schedulers = build_schedulers(self.optimizers, self.settings, self.steps, step)
 
 
-def create_train_state(net: nn.Module, name: str, images: int, settings: Train, compute: Compute) -> TrainState:
+def create_train_state(net: nn.Module, train_set: Dataset, settings: Train, compute: Compute) -> TrainState:
     """Prepare `net` for training: move it to the device, add batch norm, create optimizers and schedulers.
 
     Args:
         net: the network, changed in place.
-        name: its name in `MODELS`.
-        images: size of the training set.
+        train_set: the training images.
         settings: the section `train` of params.yaml.
         compute: device and precision.
     """
@@ -79,8 +91,9 @@ def create_train_state(net: nn.Module, name: str, images: int, settings: Train, 
         add_batch_norm(net)
     # channels_last is 20 % faster for these convolutions on CPU
     net.to(compute.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    optimizers = build_optimizers(net, MODELS[name].head, settings, compute)
-    steps = StepCount.of(images, settings)
+    optimizers = build_optimizers(net, settings, compute)
+    steps = StepCount.of(len(train_set), settings)
     schedulers = build_schedulers(optimizers, settings, steps)
     sums = torch.zeros(3, dtype=torch.float32 if compute.device.type == "mps" else torch.float64, device=compute.device)
-    return TrainState(net, wrap_ddp(net), optimizers, schedulers, settings, compute, steps, sums)
+    normalize = settings.normalize or measure_normalize(train_set.images)
+    return TrainState(net, wrap_ddp(net), optimizers, schedulers, settings, normalize, compute, steps, sums)

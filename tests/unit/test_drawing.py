@@ -6,7 +6,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from src.drawing import draw_image_grid, plot_sample_training_images, saved_figure
+from src.drawing import (
+    draw_image_grid,
+    overlay_heat,
+    plot_sample_training_images,
+    saved_figure,
+    shorten,
+    to_uint8,
+)
 
 
 def images(count: int) -> np.ndarray:
@@ -47,11 +54,73 @@ def test_sample_images_are_drawn_in_rows_of_ten(tmp_path: Path) -> None:
 
 
 def test_long_captions_reduce_the_number_of_columns(tmp_path: Path) -> None:
-    draw_image_grid(tmp_path / "a.png", images(8), ["x" * 50] * 8, "Long", columns=8)
+    draw_image_grid(tmp_path / "a.png", images(8), ["x" * 20] * 8, "Long", columns=8)
     draw_image_grid(tmp_path / "b.png", images(8), ["x"] * 8, "Short", columns=8)
-    assert size(tmp_path / "a.png")[1] > 3 * size(tmp_path / "b.png")[1]
+    assert size(tmp_path / "a.png")[1] > 2 * size(tmp_path / "b.png")[1]
 
 
 def test_grid_without_images_is_drawn(tmp_path: Path) -> None:
     draw_image_grid(tmp_path / "a.png", images(0), [], "No mistakes", columns=8)
     assert size(tmp_path / "a.png")[0] == 1080
+
+
+def test_large_images_are_drawn_in_rows_of_five(tmp_path: Path) -> None:
+    large = np.zeros((5, 224, 224, 3), np.uint8)
+    draw_image_grid(tmp_path / "five.png", large, ["x"] * 5, "Large", columns=10)
+    draw_image_grid(tmp_path / "six.png", large[[0, 1, 2, 3, 4, 0]], ["x"] * 6, "Large", columns=10)
+    assert size(tmp_path / "six.png")[1] > size(tmp_path / "five.png")[1]
+
+
+def test_long_title_gets_a_second_line(tmp_path: Path) -> None:
+    heights = []
+    for title in ("Short", "A long title " * 10):
+        draw_image_grid(tmp_path / "a.png", images(8), ["x"] * 8, title, columns=8)
+        heights.append(size(tmp_path / "a.png")[1])
+    assert heights[1] == heights[0] + 30
+
+
+@pytest.mark.parametrize(("value", "channels"), [(0, 1), (255, 1), (100, 1), (100, 3)])
+def test_images_are_drawn_in_their_own_colors(tmp_path: Path, value: int, channels: int) -> None:
+    """A gray value is neither inverted nor stretched, and red stays red."""
+    color = (value, 0, 0) if channels == 3 else (value,) * 3
+    picture = np.full((1, 28, 28, 3), color, np.uint8) if channels == 3 else np.full((1, 28, 28), value, np.uint8)
+    draw_image_grid(tmp_path / "a.png", picture, ["x"], "One", columns=1)
+    with Image.open(tmp_path / "a.png") as drawn:
+        center = drawn.convert("RGB").getpixel((drawn.width // 2, drawn.height // 2))
+    assert center == color
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [("cat.png", "cat.png"), ("a_long_file_name_0001.png", "a_lo…0001.png"), ("é" * 14, "é" * 4 + "…" + "é" * 8)],
+)
+def test_long_text_keeps_its_start_and_end(text: str, expected: str) -> None:
+    assert shorten(text, 13) == expected
+    assert len(expected) <= 13
+
+
+def test_floats_become_pixels() -> None:
+    gray = np.array([[[[0.0, 0.5], [1.0, 1.2]]]])
+    assert to_uint8(gray).tolist() == [[[0, 128], [255, 255]]]
+    assert to_uint8(np.concatenate([gray, 0 * gray, -gray], axis=1)).tolist() == [
+        [[[0, 0, 0], [128, 0, 0]], [[255, 0, 0], [255, 0, 0]]]
+    ]
+
+
+@pytest.mark.parametrize("shape", [(1, 8, 8), (1, 8, 8, 3)])
+def test_heat_colors_the_hottest_place_and_leaves_the_others(shape: tuple[int, ...]) -> None:
+    heat = np.array([[[1, -1], [0, 0]]], np.float32)
+    colored = overlay_heat(np.full(shape, 100, np.uint8), heat)
+    assert colored.shape == (1, 8, 8, 3)
+    assert colored[0, 0, 0].tolist() == [int(0.3 * 100 + 0.7 * value) for value in (213, 94, 0)]
+    assert colored[0, 7, 7].tolist() == [100, 100, 100]
+
+
+def test_heat_of_no_images_is_drawn(tmp_path: Path) -> None:
+    draw_image_grid(tmp_path / "a.png", overlay_heat(images(0), np.zeros((0, 8, 8), np.float32)), [], "None", columns=6)
+    assert size(tmp_path / "a.png")[0] == 1080
+
+
+def test_image_without_heat_stays_as_it_is() -> None:
+    pictures = images(1)
+    assert (overlay_heat(pictures, np.zeros((1, 2, 2), np.float32)) == pictures[..., None]).all()

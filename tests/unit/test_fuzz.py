@@ -16,7 +16,7 @@ from src.params import Normalize, Params, load_params
 from src.registry import create_model
 from src.runtime.errors import PipelineError
 from src.sources.download import decode
-from tests.helpers import DIGITS, ROOT, random_dataset, tiny_idx
+from tests.helpers import DIGITS, MNIST, ROOT, random_dataset, tiny_idx
 
 MAX_BYTES = 300 * 2**20  # more than the process has at the start
 MAX_SECONDS = 5  # for one file; then SIGALRM ends the process
@@ -98,12 +98,13 @@ def test_mutated_idx_file_is_an_error_or_a_dataset(tmp_path: Path, count: Callab
 
 def test_mutated_model_is_an_error_or_unchanged(tmp_path: Path, count: Callable[[str], None]) -> None:
     """Only blanks between words of the header may change."""
-    path, net = tmp_path / "model.safetensors", create_model("net", 10)
+    path, net = tmp_path / "model.safetensors", create_model("net", 10, MNIST)
     metadata = ModelMetadata(
         network="net",
         classes=DIGITS,
-        input_shape=(1, 28, 28),
-        normalize=Normalize(mean=0.1, std=0.3),
+        input_shape=MNIST,
+        fit="pad",
+        normalize=Normalize(mean=[0.1], std=[0.3]),
         fingerprint={"torch": "x"},
     )
     save_model(path, net, metadata)

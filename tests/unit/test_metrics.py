@@ -3,7 +3,13 @@
 import numpy as np
 import pytest
 
-from src.metrics import classification_metrics, expected_calibration_error, mcnemar, wilson_interval
+from src.metrics import (
+    classification_metrics,
+    expected_calibration_error,
+    mcnemar,
+    per_class_metrics,
+    wilson_interval,
+)
 
 
 def test_classification_metrics_by_hand() -> None:
@@ -21,9 +27,29 @@ def test_256_classes_fit_into_byte_labels() -> None:
     log_probabilities = np.full((1, 256), -10, np.float32)
     log_probabilities[0, 255] = 0
     labels, names = np.array([255], np.uint8), [str(index) for index in range(256)]
-    with pytest.warns(RuntimeWarning):  # the other classes have no images
-        metrics = classification_metrics(labels, log_probabilities, names, 10)
-    assert (metrics["accuracy"], metrics["loss"], metrics["per_class_accuracy"]["255"]) == (1.0, 0.0, 1.0)
+    metrics = classification_metrics(labels, log_probabilities, names, 10)
+    assert (metrics["accuracy"], metrics["loss"], metrics["per_class_accuracy"]) == (1.0, 0.0, {"255": 1.0})
+
+
+def test_balanced_accuracy_and_macro_f1_by_hand() -> None:
+    """Class c has no images but one prediction, class d has neither."""
+    labels, predicted = np.array([0, 0, 0, 1, 1]), np.array([0, 0, 1, 1, 2])
+    log_probabilities = np.log(np.eye(4, dtype=np.float32)[predicted] * 0.9 + 0.025)
+    metrics = classification_metrics(labels, log_probabilities, "abcd", 2)
+    assert metrics["balanced_accuracy"] == pytest.approx((2 / 3 + 1 / 2) / 2)
+    assert metrics["macro_f1"] == pytest.approx((2 * 2 / 5 + 2 * 1 / 4 + 0) / 3)
+    assert metrics["per_class_accuracy"] == {"a": pytest.approx(2 / 3), "b": 0.5}
+
+
+def test_metrics_per_class_by_hand() -> None:
+    """As scikit-learn: precision without predictions and recall without images are 0."""
+    table = per_class_metrics(np.array([0, 0, 0, 1, 1], np.uint8), np.array([0, 0, 1, 1, 2]), 4)
+    assert {name: column.tolist() for name, column in table.items()} == {
+        "images": [3, 2, 0, 0],
+        "precision": [1, 0.5, 0, 0],
+        "recall": [2 / 3, 0.5, 0, 0],
+        "f1": [0.8, 0.5, 0, 0],
+    }
 
 
 @pytest.mark.parametrize(

@@ -3,13 +3,14 @@
 import re
 import tracemalloc
 from pathlib import Path
+from typing import Any
 
 import pytest
 from dvc.exceptions import DvcException
 from dvc.utils.serialize import parse_yaml
 from pydantic import ValidationError
 
-from src.params import Params, load_params, load_yaml, override, read_recipe
+from src.params import Normalize, Params, check_params, load_params, load_yaml, override, read_recipe
 from src.registry import MODELS
 from src.runtime.errors import PipelineError
 from tests.helpers import ROOT
@@ -26,6 +27,7 @@ for key, value in {  # whatever the default recipe is
     "batch_norm": "true",
     "low_res_fraction": "0.8",
     "calibration_bins": "15",
+    "normalize": "auto",
 }.items():
     TEXT = re.sub(rf"(  {key}: )\S+", rf"\g<1>{value}", TEXT)
 
@@ -79,7 +81,35 @@ def test_valid_file_is_loaded() -> None:
         ("optimizer: muon", "optimizer: adam", "train.optimizer: found 'adam', expected 'sgd', 'adamw' or 'muon'"),
         ("schedule: linear", "schedule: step", "train: schedule `step` has no warmup: set train.warmup to 0"),
         ("fraction: 0.8", "fraction: 1", "train: batch_norm needs statistics at full resolution"),
-        ("  name: net", "  name: Net", "model.name: found 'Net', expected 'net', 'dash'"),
+        ("  name: net", "  name: Net", "model.name: unknown model `Net`; did you mean net?"),
+        ("  name: net", "  name: 5", "model.name: found 5, expected a valid string"),
+        ('  group: ""', "  group: (", "prepare.group: `(` is not a regular expression: missing ), unterminated"),
+        (
+            '  group: ""',
+            "  group: a{9999999999}",
+            "prepare.group: `a{9999999999}` is not a regular expression: the rep",
+        ),
+        ('  group: ""', f"  group: {'(' * 3000}{')' * 3000}", "is not a regular expression: maximum recursion depth"),
+        ("  normalize: auto", "  normalize: 0.5", "train.normalize: found 0.5, expected a valid dictionary"),
+        ("  normalize: auto", "  normalize:", "train.normalize.mean: missing"),
+        (
+            "  normalize: auto",
+            "  normalize: {mean: 0.5, std: [0.5]}",
+            "train.normalize.mean: found 0.5, expected a valid l",
+        ),
+        (
+            "  normalize: auto",
+            "  normalize: {mean: [0.5], std: [0]}",
+            "train.normalize.std.0: found 0, expected greater",
+        ),
+        ("  image_size: 28", "  image_size: 7", "prepare.image_size: found 7, expected greater than or equal to 8"),
+        ("  channels: 1", "  channels: 2", "prepare.channels: found 2, expected 1 or 3"),
+        ("  fit: pad", "  fit: fill", "prepare.fit: found 'fill', expected 'pad', 'crop' or 'stretch'"),
+        (
+            "  brightness: 0",
+            "  brightness: 2",
+            "train.augmentation.brightness: found 2, expected less than or equal to 1",
+        ),
         ("  calibration_bins: 15", "  {}", "evaluate.calibration_bins: missing"),
         ("evaluate:", "evaluated:", "evaluated: unknown key; did you mean evaluate?"),
         ("evaluate:", "zebra:", "zebra: unknown key; known keys: prepare, inspect, model, train, evaluate, plot"),
@@ -188,7 +218,7 @@ def test_contradictions_in_train_are_errors(params: Params, changes: dict[str, o
         Params.model_validate(values)
 
 
-def with_model(params: Params, name: str, **changes: object) -> dict[str, object]:
+def with_model(params: Params, name: str, **changes: object) -> dict[str, Any]:
     values = params.model_dump()
     values["model"]["name"] = name
     values["train"] |= {"batch_norm": False, "low_res_fraction": 0.0, **changes}
@@ -208,7 +238,7 @@ def test_every_registered_network_is_accepted(params: Params, name: str) -> None
         (
             "progressive_resizing",
             {"low_res_fraction": 0.5},
-            "does not support train.low_res_fraction: set it to 0",
+            "reads one size of images: set train.low_res_fraction to 0",
         ),
     ],
 )
@@ -219,7 +249,7 @@ def test_networks_refuse_what_their_spec_excludes(
     if getattr(MODELS[name], feature):
         assert Params.model_validate(values).model.name == name
     else:
-        with pytest.raises(ValidationError, match=re.escape(f"model `{name}` {message}")):
+        with pytest.raises(ValidationError, match=re.escape(f"`{name}` {message}")):
             Params.model_validate(values)
 
 
@@ -227,6 +257,101 @@ def test_networks_refuse_what_their_spec_excludes(
 def test_schema_accepts_every_registered_network(params: Params, name: str) -> None:
     """A new network needs one entry in `MODELS`."""
     assert Params.model_validate(with_model(params, name)).model.name == name
+
+
+def for_images(params: Params, name: str, channels: int, side: int, **train: object) -> dict[str, Any]:
+    """Return values for a network and the images of a folder."""
+    values = with_model(params, name, **train)
+    values["prepare"] |= {"dataset": "folder", "channels": channels, "image_size": side}
+    return values
+
+
+@pytest.mark.parametrize(
+    ("name", "channels", "side"),
+    [("net", 1, 28), ("resnet18", 1, 28), ("resnet18", 3, 224), ("vit_b_16", 3, 64), ("regnet_y_400mf", 3, 64)],
+)
+def test_network_that_reads_the_images_is_accepted(params: Params, name: str, channels: int, side: int) -> None:
+    assert Params.model_validate(for_images(params, name, channels, side)).model.name == name
+
+
+@pytest.mark.parametrize(
+    ("name", "channels", "side", "train", "message"),
+    [
+        ("net", 3, 64, {}, "`net` does not read color images of 64 x 64 pixels; resnet18 and mobilenet_v3_small do"),
+        ("convnext_tiny", 1, 28, {}, "`convnext_tiny` does not read gray images of 28 x 28 pixels; resnet18 and "),
+        (
+            "vit_b_16", 3, 64, {"low_res_fraction": 0.5},
+            "`vit_b_16` does not read images of 46 x 46 pixels: set train.low_res_fraction to 0",
+        ),
+        ("resnet18", 3, 64, {"batch_norm": True}, "`resnet18` does not support train.batch_norm"),
+        (
+            "resnet18", 3, 64, {"normalize": {"mean": [0.5], "std": [0.5]}},
+            "train.normalize needs 3 values each of mean and std, or auto",
+        ),
+        (
+            "resnet18", 3, 64, {"normalize": {"mean": [0.5] * 3, "std": [0.5] * 2}},
+            "train.normalize needs 3 values each of mean and std, or auto",
+        ),
+        (
+            "resnet18", 1, 64, {"normalize": {"mean": [0.5] * 3, "std": [0.5] * 3}},
+            "train.normalize needs 1 values each of mean and std, or auto",
+        ),
+    ],
+)  # fmt: skip
+def test_network_that_does_not_fit_the_images_is_an_error(
+    params: Params, name: str, channels: int, side: int, train: dict[str, object], message: str
+) -> None:
+    with pytest.raises(PipelineError) as error:
+        check_params(for_images(params, name, channels, side, **train))
+    assert str(error.value).startswith(f"error: params.yaml has 1 mistake:\n       {message}")
+
+
+def test_saturation_needs_color_images(params: Params) -> None:
+    for channels, message in ((3, ""), (1, "train.augmentation.saturation needs color images: set it to 0")):
+        values = for_images(params, "resnet18", channels, 64)
+        values["train"]["augmentation"]["saturation"] = 0.5
+        if message:
+            with pytest.raises(PipelineError, match=message):
+                check_params(values)
+        else:
+            assert check_params(values).train.augmentation.saturation == 0.5
+
+
+def test_shift_has_to_leave_half_of_the_image(params: Params) -> None:
+    values = for_images(params, "resnet18", 3, 64)
+    values["train"]["augmentation"]["shift"] = 31.9
+    assert check_params(values).train.augmentation.shift == 31.9
+    values["train"]["augmentation"]["shift"] = 32.0
+    with pytest.raises(PipelineError, match=r"train\.augmentation\.shift is half of prepare\.image_size or more"):
+        check_params(values)
+
+
+@pytest.mark.parametrize("change", [{"image_size": 32}, {"channels": 3}])
+@pytest.mark.parametrize("dataset", ["mnist", "fashion-mnist"])
+def test_downloaded_data_sets_have_one_format(params: Params, dataset: str, change: dict[str, int]) -> None:
+    values = params.model_dump()
+    values["prepare"] |= {"dataset": dataset, **change}
+    with pytest.raises(PipelineError, match=f"prepare: {dataset} has gray images of 28 x 28 pixels: set image_size to"):
+        check_params(values)
+
+
+def test_pretrained_weights_need_a_network_of_torchvision(params: Params) -> None:
+    values = for_images(params, "resnet18", 3, 64)
+    values["model"]["pretrained"] = True
+    assert check_params(values).model.pretrained
+    values = with_model(params, "net")
+    values["model"]["pretrained"] = True
+    with pytest.raises(PipelineError, match=r"`net` has no pretrained weights: set model\.pretrained to false"):
+        check_params(values)
+
+
+def test_normalize_is_auto_or_a_list_per_channel(params: Params) -> None:
+    values = for_images(params, "resnet18", 3, 64, normalize="auto")
+    assert check_params(values).train.normalize is None
+    assert check_params(values).model_dump()["train"]["normalize"] == "auto"
+    values["train"]["normalize"] = given = {"mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]}
+    assert check_params(values).train.normalize == Normalize(**given)
+    assert check_params(check_params(values).model_dump()).model_dump()["train"]["normalize"] == given
 
 
 def test_recipe_is_read_by_dotted_key() -> None:

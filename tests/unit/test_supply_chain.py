@@ -53,7 +53,8 @@ def uses_pickle(path: Path) -> bool:
         if isinstance(node, ast.Import):
             found = bool(PICKLES & {alias.name.split(".")[0] for alias in node.names})
         elif isinstance(node, ast.ImportFrom):
-            found = (node.module or "").split(".")[0] in PICKLES
+            names = {alias.name for alias in node.names}
+            found = (node.module or "").split(".")[0] in PICKLES and names != {"UnpicklingError"}
         elif isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
             found = (node.value.id, node.attr) in CALLS
         else:

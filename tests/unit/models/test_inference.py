@@ -7,28 +7,44 @@ import torch.nn.functional as F
 from src.models.inference import EVALUATION_BATCH, evaluate, get_correct_prediction_count, predict
 from src.params import Normalize
 from src.registry import MODELS, create_model
-from tests.helpers import random_dataset
+from tests.helpers import MNIST, random_dataset
 
 CPU = torch.device("cpu")
-NORMALIZE = Normalize(mean=0.1307, std=0.3081)
+NORMALIZE = Normalize(mean=[0.1307], std=[0.3081])
 
 
 @pytest.mark.parametrize("name", MODELS)
 def test_predict_returns_log_probabilities_for_every_network(name: str) -> None:
-    output = predict(create_model(name, 7), random_dataset(4).images, NORMALIZE, CPU)
+    output = predict(create_model(name, 7, MNIST), random_dataset(4).images, NORMALIZE, CPU)
     assert (output.shape, output.dtype) == ((4, 7), torch.float32)
     assert torch.allclose(output.exp().sum(dim=1), torch.ones(4))
 
 
+@pytest.mark.parametrize("channels", [1, 3])
+def test_predict_reads_batches_of_at_most_2_500_000_pixels(channels: int) -> None:
+    """At 300 x 300 pixels, that is 27 images."""
+    sizes = []
+
+    class Mean(torch.nn.Module):
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            sizes.append(tuple(images.shape))
+            return images.mean(dim=(2, 3)).repeat(1, 2)
+
+    data = random_dataset(30, side=300, channels=channels)
+    normalize = Normalize(mean=[0.5] * channels, std=[0.25] * channels)
+    assert predict(Mean(), data.images, normalize, CPU).shape == (30, 2 * channels)
+    assert sizes == [(27, channels, 300, 300), (3, channels, 300, 300)]
+
+
 def test_prediction_keeps_the_order_of_the_images_across_batches() -> None:
-    images, net = random_dataset(EVALUATION_BATCH + 3).images, create_model("dash", 10)
+    images, net = random_dataset(EVALUATION_BATCH + 3).images, create_model("dash", 10, MNIST)
     whole = predict(net, images, NORMALIZE, CPU)
     last = predict(net, images[EVALUATION_BATCH:], NORMALIZE, CPU)
     assert torch.allclose(whole[EVALUATION_BATCH:], last, atol=1e-5)
 
 
 def test_prediction_does_not_change_the_network() -> None:
-    net = create_model("tiny", 10).train()
+    net = create_model("tiny", 10, MNIST).train()
     before = {name: tensor.clone() for name, tensor in net.state_dict().items()}
     predict(net, random_dataset(4).images, NORMALIZE, CPU)
     assert all(torch.equal(tensor, before[name]) for name, tensor in net.state_dict().items())
@@ -36,7 +52,7 @@ def test_prediction_does_not_change_the_network() -> None:
 
 def test_loss_and_accuracy_are_means_over_images_not_batches() -> None:
     """507 images in batches of 500 and 7 have the metrics of one batch of 507."""
-    data, net = random_dataset(EVALUATION_BATCH + 7), create_model("dash", 10).eval()
+    data, net = random_dataset(EVALUATION_BATCH + 7), create_model("dash", 10, MNIST).eval()
     loss, accuracy = evaluate(net, data, NORMALIZE, CPU)
     with torch.no_grad():
         logits = net((torch.tensor(data.images)[:, None] / 255 - 0.1307) / 0.3081)

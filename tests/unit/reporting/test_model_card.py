@@ -4,6 +4,7 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -62,6 +63,34 @@ def test_card_lists_every_number_of_the_evaluation(params: Params, model: Path) 
         "| macro f1 | 0.9877 |",
         "| accuracy on 5,000 validation images after training | 0.9972 |",
     ]
+
+
+def test_card_counts_test_images_that_training_saw(params: Params, model: Path) -> None:
+    audit = {**AUDIT, "shared": {"train and test": 2, "validation and test": 5}, "nearly_shared": {"train and test": 3}}
+    text = model_card(params, model, audit, TRAINING, EVALUATION, CONFUSION)
+    assert "| test images that are exact or near copies of training images | 5 |" in text
+    assert "| test images that are exact copies of training images | 0 |" in card(params, model)
+
+
+def test_card_of_a_pretrained_network_for_color_images(params: Params, model: Path) -> None:
+    changed = params.model_copy(update={"model": params.model.model_copy(update={"pretrained": True})})
+    audit = {**AUDIT, "test": {"images": 1_030, "shape": [224, 224, 3]}}
+    text = model_card(changed, model, audit, TRAINING, EVALUATION, CONFUSION)
+    assert "Classifies color images of 224 x 224 pixels into 3 classes: cat, dog, NA." in text
+    assert "- Network: `net`, 593,200 parameters, pretrained on ImageNet" in text
+
+
+def test_card_shortens_a_long_list_of_classes(params: Params, model: Path) -> None:
+    names = [f"c{index}" for index in range(100)]
+    confusion = pd.DataFrame(np.diag(range(100)), names, names)  # c0 has no images
+    confusion.loc["c50", "c51"] = 50
+    lines = model_card(params, model, AUDIT, TRAINING, EVALUATION, confusion).splitlines()
+    assert lines[2].startswith("Classifies gray images of 28 x 28 pixels into 100 classes: c0, c1,")
+    assert lines[2].endswith(", c19 and more.")
+    start = lines.index("| class | images | accuracy | 95 % interval |")
+    assert lines[start - 2].endswith("The 20 least accurate classes:")
+    assert lines[start + 2] == "| c50 | 100 | 0.5000 | 0.4038 to 0.5962 |"
+    assert lines[start + 22] == ""
 
 
 def test_card_lists_every_class_with_its_interval(params: Params, model: Path) -> None:

@@ -2,12 +2,14 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.figure import Figure
+from PIL import Image
 
 from src.data.dataset import Dataset
 from src.reporting import plots
@@ -94,6 +96,42 @@ def test_model_without_mistakes_is_drawn(tmp_path: Path, texts: list[str]) -> No
         tmp_path / "b.png", pd.DataFrame(np.diag([2, 2]), CLASSES, CLASSES), TEST_SET, right, 50
     )
     assert {"The 0 most confident of 0 mistakes (actual → predicted)", "0 mistakes in 4 test images"} <= set(texts)
+
+
+@pytest.mark.parametrize("count", [3, 12, 13, 100])
+def test_confusion_matrix_shows_every_count_in_color_for_any_number_of_classes(
+    tmp_path: Path, texts: list[str], count: int
+) -> None:
+    names = tuple(f"a long name of class {index}" for index in range(count))
+    labels = np.arange(2 * count, dtype=np.uint8) % count
+    test_set = Dataset(np.full((2 * count, 64, 64, 3), (200, 0, 0), np.uint8), labels, names)
+    guesses = np.concatenate([labels[:count], (labels[count:] + 1) % count])
+    actual, predicted = ([names[index] for index in indices] for indices in (labels, guesses))
+    predictions = pd.DataFrame(
+        {"index": range(2 * count), "actual": actual, "predicted": predicted, "confidence": [0.5] * 2 * count}
+    )
+    confusion = pd.crosstab(predictions["actual"], predictions["predicted"]).reindex(index=names, columns=names)
+    plots.plot_confusion_matrix(tmp_path / "a.png", confusion.fillna(0).astype(int), test_set, predictions, 50)
+    assert texts.count("1") == 2 * count
+    with Image.open(tmp_path / "a.png") as image:
+        pixels = np.asarray(image.convert("RGB")).reshape(-1, 3)
+    is_illustrated = (pixels == (200, 0, 0)).all(axis=1).any()
+    assert is_illustrated == (count <= plots.MAX_ILLUSTRATED)
+
+
+def test_mistakes_show_file_names(tmp_path: Path, texts: list[str]) -> None:
+    files = ("cat/a.png", "cat/b.png", "dog/a_long_file_name_of_a_picture.png", "dog/d.png")
+    test_set = replace(TEST_SET, files=files)
+    plots.plot_confident_mistakes(tmp_path / "a.png", test_set, PREDICTIONS, 3, 50)
+    assert "cat → dog\n60% sure\nb.png" in texts
+    assert "dog → cat\n80% sure\na_long_f…f_a_picture.png" in texts
+
+
+def test_class_without_images_has_no_accuracy(tmp_path: Path, texts: list[str]) -> None:
+    confusion = pd.DataFrame([[1, 1, 0], [0, 0, 0], [1, 0, 1]], list("abc"), list("abc"))
+    plots.plot_per_class_accuracy(tmp_path / "a.png", confusion, 50)
+    assert {"a", "c", "50.00%", "all 50.00% "} <= set(texts)
+    assert "b" not in texts
 
 
 def test_per_class_accuracy_shows_each_class_and_all(tmp_path: Path, texts: list[str]) -> None:

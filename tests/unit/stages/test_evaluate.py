@@ -3,6 +3,7 @@
 import csv
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from src.data.dataset import Dataset, load_split, save_dataset
 from src.models.model_file import ModelMetadata, load_model, save_model
 from src.params import Normalize
 from src.registry import create_model
-from tests.helpers import DIGITS, edit_params, is_error, run_stage_in
+from tests.helpers import DIGITS, MNIST, edit_params, is_error, run_stage_in
 
 MODEL, TEST = "data/model/model.safetensors", "data/prepared/test.safetensors"
 
@@ -23,11 +24,12 @@ def write_model(folder: Path, network: str = "dash", classes: tuple[str, ...] = 
     metadata = ModelMetadata(
         network=network,
         classes=classes,
-        input_shape=(1, 28, 28),
-        normalize=Normalize(mean=0.1, std=0.3),
+        input_shape=MNIST,
+        fit="pad",
+        normalize=Normalize(mean=[0.1], std=[0.3]),
         fingerprint={},
     )
-    save_model(folder / MODEL, create_model(network, len(classes)), metadata)
+    save_model(folder / MODEL, create_model(network, len(classes), MNIST), metadata)
 
 
 @pytest.fixture
@@ -50,6 +52,37 @@ def test_evaluate_writes_metrics_and_predictions(prepared: Path) -> None:
     assert done.stdout.startswith(f"test accuracy {accuracy:.4f} (95 % interval 0.")
 
 
+def test_evaluate_writes_metrics_per_class_and_explains_mistakes(prepared: Path) -> None:
+    run_stage_in(prepared, "evaluate", check=True)
+    names = ["attention.png", "evaluate.json", "per_class.csv", "predictions.csv"]
+    assert sorted(path.name for path in (prepared / "metrics").iterdir()) == names
+    values = json.loads((prepared / "metrics/evaluate.json").read_text())
+    rows = list(csv.DictReader((prepared / "metrics/per_class.csv").read_text().splitlines()))
+    assert list(rows[0]) == ["class", "images", "precision", "recall", "f1"]
+    assert [(row["class"], row["images"]) for row in rows] == [(digit, "11") for digit in DIGITS]
+    assert {row["class"]: float(row["recall"]) for row in rows} == values["per_class_accuracy"]
+    assert values["balanced_accuracy"] == pytest.approx(sum(float(row["recall"]) for row in rows) / 10, abs=1e-5)
+    assert values["macro_f1"] == pytest.approx(sum(float(row["f1"]) for row in rows) / 10, abs=1e-5)
+
+
+def test_predictions_name_the_files_of_the_images(prepared: Path) -> None:
+    test_set = load_split(prepared / TEST.rpartition("/")[0], "test")
+    files = tuple(f"{label}/{index}.png" for index, label in enumerate(test_set.labels))
+    save_dataset(prepared / TEST, replace(test_set, files=files))
+    run_stage_in(prepared, "evaluate", check=True)
+    rows = list(csv.DictReader((prepared / "metrics/predictions.csv").read_text().splitlines()))
+    assert list(rows[0]) == ["index", "actual", "predicted", "confidence", "file"]
+    assert [row["file"] for row in rows] == list(files)
+
+
+def test_class_without_test_images_gives_no_nan(prepared: Path) -> None:
+    test_set = load_split(prepared / TEST.rpartition("/")[0], "test")
+    save_dataset(prepared / TEST, test_set[test_set.labels != 3])
+    run_stage_in(prepared, "evaluate", check=True)
+    values = json.loads((prepared / "metrics/evaluate.json").read_text())
+    assert list(values["per_class_accuracy"]) == list("012456789")
+
+
 def test_equal_runs_write_equal_bytes(prepared: Path) -> None:
     contents = []
     for _ in range(2):
@@ -69,8 +102,8 @@ def test_evaluate_takes_the_network_from_the_model_file(prepared: Path, network:
     ("damage", "message"),
     [
         (lambda path: path.unlink(), "no such file"),
-        (lambda path: path.write_bytes(b"PK\x03\x04 a zip of torch.save"), "SafetensorError"),
-        (lambda path: path.write_bytes(path.read_bytes()[:-100]), "SafetensorError"),
+        (lambda path: path.write_bytes(b"PK\x03\x04 a zip of torch.save"), "not a file that this pipeline wrote"),
+        (lambda path: path.write_bytes(path.read_bytes()[:-100]), "not a file that this pipeline wrote"),
         (lambda path: path.write_bytes(flip_a_bit(path.read_bytes())), "the content has SHA-256"),
     ],
 )

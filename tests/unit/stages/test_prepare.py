@@ -72,6 +72,36 @@ def test_folder_of_images_is_split_in_three(tmp_path: Path, folder_params: Param
     splits = [load_split(tmp_path / "prepared", name) for name in ("train", "validation", "test")]
     assert [split.counts().tolist() for split in splits] == [[7, 7], [1, 1], [2, 2]]
     assert splits[0].classes == ("cat", "dog")
+    assert splits[1].files == ("cat/8.png", "dog/7.png")
+    assert splits[1].sizes.tolist() == [[40, 20], [40, 20]]
+    assert sorted(path.name for path in (tmp_path / "prepared").iterdir()) == [
+        "test.safetensors",
+        "train.safetensors",
+        "validation.safetensors",
+    ]
+
+
+def test_folder_is_prepared_with_the_size_channels_and_fit_of_the_parameters(tiny: Path) -> None:
+    write_folder(tiny / "data/sources/folder", 10)
+    changes = {"dataset": "folder", "image_size": 32, "channels": 3, "fit": "crop", "validation": 2}
+    edit_params(tiny, {f"prepare.{key}": value for key, value in changes.items()} | {"model.name": "resnet18"})
+    edit_params(tiny, {"train.normalize": "auto", "train.batch_norm": False, "train.low_res_fraction": 0.0})
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(tiny)
+        main(load_params(tiny / "params.yaml"), tiny / "data/sources/folder", RAW, PREPARED)
+    train = load_split(tiny / PREPARED, "train")
+    assert train.images.shape == (15, 32, 32, 3)
+    grays = {file: np.unique(image).tolist() for file, image in zip(train.files, train.images, strict=True)}
+    assert grays["dog/3.png"] == [103]
+
+
+def test_broken_images_are_listed_and_no_split_is_written(tmp_path: Path, folder_params: Params) -> None:
+    write_folder(tmp_path / "images", 10)
+    (tmp_path / "images/cat/empty.png").write_bytes(b"")
+    (tmp_path / "images/dog/notes.txt").write_bytes(b"seen on Tuesday")
+    with pytest.raises(PipelineError, match=r"2 of 22 files(.|\n)*cat/empty.png: cannot(.|\n)*dog/notes.txt: cannot"):
+        main(folder_params, tmp_path / "images", tmp_path / "raw", tmp_path / "prepared")
+    assert not list((tmp_path / "prepared").iterdir())
 
 
 def test_folder_with_one_image_per_class_cannot_be_split(tmp_path: Path, folder_params: Params) -> None:
@@ -85,6 +115,19 @@ def test_full_disk_is_named_and_leaves_no_partial_file(tiny: Path, small_disk: P
     (tiny / PREPARED).symlink_to(small_disk)
     assert is_error(run_stage_in(tiny, "prepare"), "No space left on device", "train.safetensors", "df -h")
     assert not list(small_disk.iterdir())
+
+
+def test_full_disk_is_an_error_while_a_folder_is_read(tmp_path: Path, folder_params: Params, small_disk: Path) -> None:
+    write_folder(tmp_path / "images", 10)
+    prepare = folder_params.prepare.model_copy(update={"image_size": 112})
+    with pytest.raises(OSError, match="No space left on device"):
+        main(
+            folder_params.model_copy(update={"prepare": prepare}),
+            tmp_path / "images",
+            tmp_path,
+            small_disk / "prepared",
+        )
+    assert not list((small_disk / "prepared").iterdir())
 
 
 def test_read_only_folder_is_named(tiny: Path, small_disk: Path) -> None:

@@ -2,20 +2,24 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from torch import nn
+from torchvision.models import get_model_weights
 
-from src.data.dataset import load_split, save_dataset
+from src.data.dataset import Dataset, load_split, save_dataset
+from src.models.inference import evaluate
 from src.models.model_file import load_model
-from src.params import Params
+from src.params import Normalize, Params
 from src.registry import MODELS, ModelSpec
 from src.runtime.errors import PipelineError
+from stages.evaluate import main as evaluate_stage
 from stages.train import main
-from tests.helpers import edit_params, is_error, random_dataset, run_stage_in
+from tests.helpers import UNREACHABLE, edit_params, is_error, random_dataset, run_stage_in
 
 PREPARED, CHECKPOINTS, METRICS = Path("data/prepared"), Path("data/checkpoints"), Path("metrics")
 MODEL = Path("data/model/model.safetensors")
@@ -115,7 +119,7 @@ def test_several_mistakes_in_params_are_one_error(prepared: Path) -> None:
     ("damage", "message"),
     [
         (lambda path: path.unlink(), "no such file"),
-        (lambda path: path.write_bytes(path.read_bytes()[:-1]), "SafetensorError"),
+        (lambda path: path.write_bytes(path.read_bytes()[:-1]), "not a file that this pipeline wrote"),
         (lambda path: path.write_bytes(path.read_bytes()[:-1] + b"\xff"), "the content has SHA-256"),
     ],
 )
@@ -131,7 +135,7 @@ def test_batch_of_one_image_is_an_error(prepared: Path) -> None:
     assert is_error(
         run_stage_in(prepared, "train"),
         "error: train.batch_size 31 leaves 1 of 280 images in the last batch, expected at least 2",
-        "hint: dvc exp run -S train.batch_norm=false",
+        "hint: dvc exp run -S train.batch_size=33",
     )
     assert outputs(prepared) == []
 
@@ -141,7 +145,11 @@ def test_images_of_another_size_are_an_error(prepared: Path) -> None:
     large = np.pad(train_set.images, ((0, 0), (2, 2), (2, 2)))
     save_dataset(prepared / TRAIN, type(train_set)(large, train_set.labels, train_set.classes))
     done = run_stage_in(prepared, "train")
-    assert is_error(done, "error: model `dash` does not accept images of shape (1, 32, 32)", "models that do: none")
+    assert is_error(
+        done,
+        "error: the prepared images have 1 channels and 32 x 32 pixels, but prepare.channels is 1 and prepare.image_",
+        "hint: dvc repro   # prepares them again",
+    )
     assert outputs(prepared) == []
 
 
@@ -189,11 +197,75 @@ def test_main_reads_the_paths_that_it_is_given(
         main(small_params, tmp_path / "elsewhere", tmp_path / "saved", tmp_path / "out/a", tmp_path / "numbers")
 
 
+def color_params(params: Params, name: str, **train: object) -> Params:
+    """Return parameters for an epoch of five steps on color images of 32 x 32 pixels."""
+    values = params.model_dump()
+    values["prepare"] |= {"dataset": "folder", "channels": 3, "image_size": 32, "fit": "crop"}
+    values["model"]["name"] = name
+    values["train"] |= {"batch_norm": False, "batch_size": 8, "epochs": 1.0, "threads": 1, "precision": "fp32"}
+    values["train"] |= {"learning_rate": 0.01, **train}
+    return Params.model_validate(values)
+
+
+def write_color_splits(folder: Path) -> Dataset:
+    """Write 40 dark, 10 and 10 images; return the first."""
+    for seed, (split, count) in enumerate({"train": 40, "validation": 10, "test": 10}.items()):
+        noise = random_dataset(count, seed, side=32, channels=3)
+        files = tuple(f"{noise.classes[label]}/{index}.png" for index, label in enumerate(noise.labels))
+        save_dataset(folder / f"{split}.safetensors", Dataset(noise.images // 3, noise.labels, noise.classes, files))
+    return load_split(folder, "train")
+
+
+def test_network_of_torchvision_trains_on_color_images_and_is_evaluated_with_the_measured_normalization(
+    tmp_path: Path, params: Params, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`train.normalize: auto` is measured on the training images, stored with the model and used by `evaluate`."""
+    monkeypatch.chdir(tmp_path)
+    pixels = write_color_splits(PREPARED).images.reshape(-1, 3) / 255
+    params = color_params(params, "shufflenet_v2_x0_5", normalize="auto", learning_rate=0.3, epochs=2.0)
+    main(params, PREPARED, CHECKPOINTS, MODEL, METRICS)
+    net, metadata = load_model(MODEL)
+    assert (metadata.network, metadata.input_shape, metadata.fit) == ("shufflenet_v2_x0_5", (3, 32, 32), "crop")
+    assert metadata.normalize.mean == [round(value, 4) for value in pixels.mean(axis=0).tolist()]
+    assert metadata.normalize.std == [round(value, 4) for value in pixels.std(axis=0).tolist()]
+    evaluate_stage(params, PREPARED, MODEL, METRICS)
+    loss, accuracy = evaluate(net, load_split(PREPARED, "test"), metadata.normalize, torch.device("cpu"))
+    found = json.loads((METRICS / "evaluate.json").read_text())
+    assert (found["loss"], found["accuracy"]) == (pytest.approx(loss, rel=1e-5), pytest.approx(accuracy))
+    other = Normalize(mean=[0.5] * 3, std=[0.5] * 3)
+    assert evaluate(net, load_split(PREPARED, "test"), other, torch.device("cpu"))[0] != pytest.approx(loss, rel=1e-3)
+
+
+def test_given_normalization_is_stored_with_the_model(
+    tmp_path: Path, params: Params, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_color_splits(PREPARED)
+    given = {"mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]}
+    main(color_params(params, "squeezenet1_1", normalize=given), PREPARED, CHECKPOINTS, MODEL, METRICS)
+    assert load_model(MODEL)[1].normalize == Normalize(**given)
+
+
+def test_missing_pretrained_weights_are_an_error_without_a_model(
+    prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
+    weights = get_model_weights("squeezenet1_1").DEFAULT
+    monkeypatch.setattr(weights, "_value_", replace(weights.value, url=f"{UNREACHABLE}/squeezenet1_1-b8a52dc0.pth"))
+    edit_params(prepared, {"model.name": "squeezenet1_1", "model.pretrained": True})
+    assert is_error(
+        run_stage_in(prepared, "train"),
+        f"error: the pretrained weights of squeezenet1_1 cannot be downloaded from {UNREACHABLE}/squeezenet1_1-b8a52",
+        f"hint: cp /path/to/squeezenet1_1-b8a52dc0.pth '{tmp_path}/torch/hub/checkpoints/squeezenet1_1-b8a52dc0.pth'",
+    )
+    assert outputs(prepared) == []
+
+
 def test_new_network_needs_only_an_entry_in_the_registry(
     prepared: Path, small_params: Params, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(prepared)
-    monkeypatch.setitem(MODELS, "perceptron", ModelSpec(f"{__name__}:Perceptron", head="head"))
+    monkeypatch.setitem(MODELS, "perceptron", ModelSpec(f"{__name__}:Perceptron"))
     main(with_model(small_params, "perceptron"), PREPARED, CHECKPOINTS, MODEL, METRICS)
     assert load_model(MODEL)[1].network == "perceptron"
     assert "test accuracy 0." in run_stage_in(prepared, "evaluate", check=True).stdout

@@ -7,9 +7,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
+from torchvision.ops import StochasticDepth
 
+from src.data.dataset import Dataset
+from src.data.tensor_file import load_tensors
 from src.models.small import Dash
 from src.params import Params
 from src.registry import MODELS
@@ -20,7 +23,8 @@ from src.training.state import EpochMetrics, TrainState
 from tests.helpers import random_dataset
 
 NewState = Callable[..., TrainState]
-TRAIN_SET, VALIDATION_SET = random_dataset(20), random_dataset(10, seed=1)
+GRAY = TRAIN_SET, VALIDATION_SET = random_dataset(20), random_dataset(10, seed=1)
+COLOR = random_dataset(24, side=32, channels=3), random_dataset(10, seed=1, side=32, channels=3)
 FINGERPRINT = {"torch": "2.14", "device": "cpu AVX2", "threads": 1}
 
 
@@ -32,7 +36,9 @@ def files_in(folder: Path) -> list[str]:
     return sorted(str(path.relative_to(folder)) for path in folder.rglob("*.checkpoint"))
 
 
-def train_and_interrupt(state: TrainState, folder: Path, stop: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def train_and_interrupt(
+    state: TrainState, folder: Path, stop: int, monkeypatch: pytest.MonkeyPatch, data: tuple[Dataset, Dataset] = GRAY
+) -> None:
     """Train, and send SIGTERM after step `stop`."""
     plain_step = loop.train_step
 
@@ -44,7 +50,7 @@ def train_and_interrupt(state: TrainState, folder: Path, stop: int, monkeypatch:
     with monkeypatch.context() as patch:
         patch.setattr(loop, "train_step", step_and_interrupt)
         with pytest.raises(KeyboardInterrupt, match="the state is saved"):
-            train(state, TRAIN_SET, VALIDATION_SET, checkpoints_in(folder))
+            train(state, *data, checkpoints_in(folder))
 
 
 @pytest.mark.parametrize(
@@ -75,6 +81,76 @@ def test_resumed_training_ends_in_the_same_weights_and_history(
         assert train(resumed, TRAIN_SET, VALIDATION_SET, checkpoints_in(folder)) == history
         for name, tensor in whole.net.state_dict().items():
             assert torch.equal(resumed.net.state_dict()[name], tensor), (stop, name)
+
+
+def check_resumed(
+    create: Callable[[], TrainState], data: tuple[Dataset, Dataset], stops: tuple[int, ...], folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> TrainState:  # fmt: skip
+    """Check that a training stopped after each of `stops` steps ends in the weights and history of the whole one."""
+    whole = create()
+    history = train(whole, *data)
+    for stop in stops:
+        train_and_interrupt(create(), folder / str(stop), stop, monkeypatch, data)
+        torch.rand(3)  # the state of the global generator does not matter
+        resumed = create()
+        assert train(resumed, *data, checkpoints_in(folder / str(stop))) == history
+        for name, tensor in whole.net.state_dict().items():
+            assert torch.equal(resumed.net.state_dict()[name], tensor), (stop, name)
+    return whole
+
+
+@pytest.mark.parametrize("optimizer", ["muon", "adamw", "sgd"])
+def test_resumed_training_with_frozen_epochs_ends_in_the_same_weights(
+    new_state: NewState, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, optimizer: str
+) -> None:
+    """Steps 1 to 3 train the head alone, steps 4 to 7 everything."""
+    changes = {
+        "optimizer": optimizer, "batch_norm": False, "learning_rate": 0.01, "batch_size": 8, "epochs": 2.3,
+        "low_res_fraction": 0.5, "hard_fraction": 0.5, "freeze_epochs": 1,
+    }  # fmt: skip
+
+    def create() -> TrainState:
+        return new_state("mobilenet_v3_small", COLOR[0], **changes)
+
+    check_resumed(create, COLOR, (1, 2, 3, 4, 7), tmp_path, monkeypatch)
+
+
+def test_checkpoint_of_a_frozen_epoch_holds_the_optimizer_state_of_the_head_only(
+    new_state: NewState, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    changes = {"optimizer": "muon", "batch_norm": True, "batch_size": 8, "epochs": 2.0, "freeze_epochs": 1}
+    train_and_interrupt(new_state("net", 20, **changes), tmp_path, 2, monkeypatch)
+    (path,) = tmp_path.rglob("*.checkpoint")
+    names = {name for name in load_tensors(path)[0] if not name.startswith(("net/", "sums"))}
+    assert len(names) == 6  # the head's weight and bias: step and two averages of AdamW
+    assert all(name.startswith("1/") for name in names)
+
+
+@pytest.mark.parametrize(
+    ("network", "layers"),
+    [("mobilenet_v3_small", {nn.Dropout}), ("efficientnet_b0", {nn.Dropout, StochasticDepth})],
+)
+@pytest.mark.parametrize("optimizer", ["muon", "sgd"])
+def test_resumed_training_with_dropout_and_stochastic_depth_ends_in_the_same_weights(
+    new_state: NewState,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    network: str,
+    layers: set[type],
+    optimizer: str,
+) -> None:
+    changes = {
+        "optimizer": optimizer, "batch_norm": False, "low_res_fraction": 0.5, "learning_rate": 0.001, "batch_size": 8,
+        "epochs": 1.3, "hard_fraction": 0.5,
+    }  # fmt: skip
+
+    def create() -> TrainState:
+        return new_state(network, COLOR[0], **changes)
+
+    whole = check_resumed(create, COLOR, (1, 3), tmp_path, monkeypatch)
+    random = {type(layer) for layer in whole.net.modules() if getattr(layer, "p", 0) > 0}
+    assert random == layers
 
 
 class DashWithDropout(Dash):

@@ -2,13 +2,14 @@
 
 import numpy as np
 import pytest
+import torch
 
 from src.data.dataset import Dataset
 from src.params import Params
-from src.registry import MODELS, ModelSpec
+from src.registry import create_model
 from src.runtime.errors import PipelineError
 from src.training.checks import check_train_set
-from tests.helpers import random_dataset
+from tests.helpers import MNIST, random_dataset
 
 
 def blank(count: int, side: int) -> Dataset:
@@ -25,20 +26,26 @@ def error_of(train_set: Dataset, params: Params) -> str:
     return str(error.value)
 
 
-def test_error_names_networks_that_accept_the_images(params: Params, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(MODELS, "large", ModelSpec("nowhere:Large", head="head", image_sizes=(32,)))
-    params = params.model_copy(update={"model": params.model.model_copy(update={"name": "net"})})
-    assert error_of(blank(64, 32), params) == (
-        "error: model `net` does not accept images of shape (1, 32, 32) (channels, height, width); "
-        "models that do: large\n"
-        "hint: dvc exp run -S model.name=large"
+@pytest.mark.parametrize(
+    ("images", "found"),
+    [
+        (blank(64, 32), "1 channels and 32 x 32 pixels"),
+        (random_dataset(64, side=28, channels=3), "3 channels and 28 x 28 pixels"),
+        (Dataset(np.zeros((64, 28, 32), np.uint8), np.zeros(64, np.uint8), ("a",)), "1 channels and 28 x 32 pixels"),
+    ],
+)
+def test_images_that_params_yaml_does_not_describe_are_an_error(params: Params, images: Dataset, found: str) -> None:
+    """The stage was run without `dvc repro`, which would prepare them again."""
+    assert error_of(images, params) == (
+        f"error: the prepared images have {found}, but prepare.channels is 1 and prepare.image_size 28\n"
+        "hint: dvc repro   # prepares them again"
     )
 
 
-def test_error_says_if_no_network_accepts_the_images(params: Params) -> None:
-    assert "images of shape (1, 31, 31) (channels, height, width); models that do: none" in error_of(
-        blank(64, 31), params
-    )
+def test_images_of_params_yaml_pass(params: Params) -> None:
+    check_train_set(random_dataset(64), params)
+    prepare = params.prepare.model_copy(update={"channels": 3, "image_size": 40})
+    check_train_set(random_dataset(64, side=40, channels=3), params.model_copy(update={"prepare": prepare}))
 
 
 @pytest.mark.parametrize(
@@ -50,6 +57,7 @@ def test_error_says_if_no_network_accepts_the_images(params: Params) -> None:
         (68, 64, 2, True),
         (66, 64, 2, False),
         (2, 64, 1, True),
+        (5, 1, 1, False),
     ],
 )
 def test_batches_with_enough_images_pass(
@@ -74,4 +82,15 @@ def test_too_few_images_in_the_last_batch_are_an_error(
     changes = {"batch_size": batch_size, "processes": processes, "batch_norm": batch_norm}
     found = error_of(random_dataset(images), with_train(params, **changes))
     assert message in found
-    assert "\nhint: dvc exp run -S train.batch_norm=false -S train.processes=1" in found
+    assert f"\nhint: dvc exp run -S train.batch_size={batch_size + int(message[-1])}   # or fewer" in found
+
+
+@pytest.mark.parametrize("name", ["resnet18", "vit_b_16"])
+def test_networks_of_torchvision_need_two_images_in_the_last_batch(params: Params, name: str) -> None:
+    """Batch norm of one image whose last feature map is 1 x 1 is an error of torch in the middle of the epoch."""
+    params = with_train(params, batch_size=64, batch_norm=False, processes=1)
+    params = params.model_copy(update={"model": params.model.model_copy(update={"name": name})})
+    assert "leaves 1 of 65 images in the last batch, expected at least 2" in error_of(random_dataset(65), params)
+    check_train_set(random_dataset(66), params)
+    with pytest.raises(ValueError, match="Expected more than 1 value per channel when training"):
+        create_model("resnet18", 2, MNIST).train()(torch.zeros(1, *MNIST))

@@ -24,7 +24,7 @@ from src.training.loop import (
     train_step,
 )
 from src.training.state import EpochMetrics, TrainState
-from tests.helpers import random_dataset
+from tests.helpers import MNIST, random_dataset
 
 NewState = Callable[..., TrainState]
 NO_AUGMENTATION = Augmentation(
@@ -48,7 +48,7 @@ def test_every_image_is_used_once_per_epoch(new_state: NewState) -> None:
 def test_images_keep_their_labels_in_batches(new_state: NewState) -> None:
     images = torch.arange(75, dtype=torch.uint8)[:, None, None].expand(75, 28, 28)
     state = new_state(images=75, **PLAIN)
-    mean, std = state.settings.normalize.mean, state.settings.normalize.std
+    (mean,), (std,) = state.normalize.mean, state.normalize.std
     for pixels, labels in iterate_batches(state, images, torch.arange(75), epoch=0):
         assert (pixels.dtype, pixels.shape[1:]) == (torch.float32, (1, 28, 28))
         assert torch.allclose(pixels[:, 0, 0, 0] * std + mean, labels / 255, atol=1e-6)
@@ -104,20 +104,124 @@ def test_first_part_of_training_uses_small_images(new_state: NewState) -> None:
 
 @pytest.mark.parametrize("name", [name for name in Augmentation.model_fields if name != "interpolation"])
 def test_each_augmentation_alone_changes_the_batches(new_state: NewState, name: str) -> None:
-    images, labels = torch.tensor(random_dataset(75).images), torch.arange(75)
+    data = random_dataset(75, channels=3)
 
     def first_batch(augmentation: Augmentation) -> Tensor:
-        state = new_state("dash", **{**PLAIN, "augmentation": augmentation})
-        return next(iterate_batches(state, images, labels, epoch=0))[0]
+        state = new_state("squeezenet1_1", data, **{**PLAIN, "augmentation": augmentation})
+        images, _ = next(iterate_batches(state, torch.tensor(data.images), torch.arange(75), epoch=0))
+        assert images.shape == (32, 3, 28, 28)
+        return images
 
     changed = NO_AUGMENTATION.model_copy(update={name: 0.5})
     assert not torch.allclose(first_batch(changed), first_batch(NO_AUGMENTATION), atol=1e-3)
 
 
+@pytest.mark.parametrize("channels", [1, 3])
+def test_batches_have_the_channels_of_the_images(new_state: NewState, channels: int) -> None:
+    data = random_dataset(75, side=42, channels=channels)
+    state = new_state("squeezenet1_1", data, batch_norm=False, low_res_fraction=0.5, epochs=2.0)
+    shapes = [
+        images.shape for images, _ in iterate_batches(state, torch.tensor(data.images), torch.arange(75), epoch=0)
+    ]
+    assert shapes == [(32, channels, 30, 30), (32, channels, 30, 30), (11, channels, 30, 30)]
+    state.set_step(3)
+    images, _ = next(iterate_batches(state, torch.tensor(data.images), torch.arange(75), epoch=1))
+    assert images.shape == (32, channels, 42, 42)
+    assert images.is_contiguous(memory_format=torch.channels_last)
+    assert images.dtype == torch.float32
+
+
+EVERYTHING = Augmentation(
+    center_crop=0.3, flip=0.5, rotation=10.0, scale=0.1, shear=5.0, shift=2.0, interpolation="bilinear",
+    brightness=0.3, contrast=0.3, saturation=0.3, erasing=0.3,
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("interpolation", ["nearest", "bilinear"])
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw", "muon"])
+@pytest.mark.parametrize(("network", "channels"), [("mobilenet_v3_small", 3), ("mobilenet_v3_small", 1)])
+def test_network_of_torchvision_trains_with_every_technique(
+    new_state: NewState,
+    monkeypatch: pytest.MonkeyPatch,
+    network: str,
+    channels: int,
+    optimizer: str,
+    interpolation: str,
+) -> None:
+    """Five steps: two at 23 of 32 pixels, then three at full size, of which those in the middle use half of a batch."""
+    data, validation_set = (random_dataset(40, seed, side=32, channels=channels) for seed in (0, 1))
+    shapes, plain_step = [], loop.train_step
+
+    def record(state: TrainState, images: Tensor, labels: Tensor) -> None:
+        before = state.sums[2].item()
+        plain_step(state, images, labels)
+        shapes.append((images.shape[1:], int(state.sums[2].item() - before)))
+
+    monkeypatch.setattr(loop, "train_step", record)
+    changes = {
+        "optimizer": optimizer, "learning_rate": 0.01, "batch_size": 8, "batch_norm": False, "low_res_fraction": 0.4,
+        "hard_fraction": 0.5, "label_smoothing": 0.1,
+        "augmentation": EVERYTHING.model_copy(update={"interpolation": interpolation}),
+    }  # fmt: skip
+    states = [new_state(network, data, **changes) for _ in range(2)]
+    before = {name: weight.clone() for name, weight in states[0].net.named_parameters()}
+    first, second = (train(state, data, validation_set) for state in states)
+    assert first == second
+    assert all(math.isfinite(value) for value in first[0].values())
+    assert shapes[:5] == [
+        ((channels, 23, 23), 8),
+        ((channels, 23, 23), 8),
+        ((channels, 32, 32), 4),
+        ((channels, 32, 32), 4),
+        ((channels, 32, 32), 4),
+    ]
+    for (name, weight), other in zip(states[0].net.named_parameters(), states[1].net.parameters(), strict=True):
+        assert torch.equal(weight, other), name
+        assert not torch.equal(weight, before[name]), name
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw", "muon"])
+@pytest.mark.parametrize(
+    ("network", "head"), [("mobilenet_v3_small", "classifier.3"), ("squeezenet1_1", "classifier.1")]
+)
+def test_frozen_epochs_change_the_head_only(new_state: NewState, network: str, head: str, optimizer: str) -> None:
+    data = random_dataset(24, side=32, channels=3)
+    changes = {"batch_norm": False, "low_res_fraction": 0.0, "batch_size": 8, "epochs": 3.0, "learning_rate": 0.001}
+    state = new_state(network, data, freeze_epochs=2, optimizer=optimizer, weight_decay=0.1, **changes)
+    changed: list[set[str]] = []
+    weights = {name: weight.clone() for name, weight in state.net.named_parameters()}
+
+    def on_epoch(_: list[EpochMetrics]) -> None:
+        now = dict(state.net.named_parameters())
+        changed.append({name for name, weight in weights.items() if not torch.equal(weight, now[name])})
+        weights.update({name: weight.clone() for name, weight in now.items()})
+
+    train(state, data, on_epoch=on_epoch)
+    assert changed == [{f"{head}.weight", f"{head}.bias"}] * 2 + [set(weights)]
+
+
+@pytest.mark.parametrize("name", ["mobilenet_v3_small", "efficientnet_b0"])
+def test_random_layers_draw_from_a_generator_keyed_by_seed_and_step(new_state: NewState, name: str) -> None:
+    """Dropout of both, and stochastic depth of EfficientNet."""
+    data = random_dataset(16, side=32, channels=3)
+    images, labels = torch.randn(16, 3, 32, 32), torch.from_numpy(data.labels).long()
+
+    def loss_of_a_step(step: int, seed: int = 0) -> float:
+        state = new_state(name, data, batch_norm=False, hard_fraction=1.0, epochs=9.0, seed=seed)
+        state.step = step
+        train_step(state, images, labels)
+        return state.sums[0].item()
+
+    losses = [loss_of_a_step(0), loss_of_a_step(1), loss_of_a_step(0, seed=1)]
+    assert len(set(losses)) == 3
+    torch.rand(5)  # the state of the global generator does not matter
+    assert loss_of_a_step(1) == losses[1]
+
+
 def test_step_follows_the_gradient_of_cross_entropy_with_label_smoothing(new_state: NewState) -> None:
     changes = {**PLAIN, "label_smoothing": 0.2, "optimizer": "sgd", "momentum": 0.0, "weight_decay": 0.0}
     state = new_state("net", schedule="constant", warmup=0.0, learning_rate=0.1, **changes)
-    expected = create_model("net", 10)
+    expected = create_model("net", 10, MNIST)
     expected.load_state_dict(state.net.state_dict())
     images, labels = torch.randn(16, 1, 28, 28), torch.arange(16) % 10
     F.cross_entropy(expected(images), labels, label_smoothing=0.2).backward()
@@ -150,7 +254,7 @@ def test_label_smoothing_changes_the_training(new_state: NewState) -> None:
 
 
 def test_hardest_images_have_the_largest_losses_and_keep_their_order() -> None:
-    net, images, labels = create_model("net", 10), torch.randn(15, 1, 28, 28), torch.arange(15) % 10
+    net, images, labels = create_model("net", 10, MNIST), torch.randn(15, 1, 28, 28), torch.arange(15) % 10
     losses = F.nll_loss(net(images), labels, reduction="none")
     worst = sorted(sorted(range(15), key=lambda index: -losses[index])[:5])
     hard_images, hard_labels = select_hardest(net, images, labels, 1 / 3)
@@ -162,13 +266,13 @@ def test_hardest_images_have_the_largest_losses_and_keep_their_order() -> None:
 def test_at_least_two_images_are_selected(count: int, fraction: float, kept: int) -> None:
     """Batch norm needs two."""
     images, labels = torch.randn(count, 1, 28, 28), torch.arange(count) % 10
-    assert len(select_hardest(create_model("dash", 10), images, labels, fraction)[0]) == kept
+    assert len(select_hardest(create_model("dash", 10, MNIST), images, labels, fraction)[0]) == kept
 
 
 def test_selection_accepts_nan_losses() -> None:
     """A diverging run ends with its own error after the epoch."""
     images, labels = torch.full((4, 1, 28, 28), torch.nan), torch.arange(4)
-    assert len(select_hardest(create_model("dash", 10), images, labels, 0.5)[0]) == 2
+    assert len(select_hardest(create_model("dash", 10, MNIST), images, labels, 0.5)[0]) == 2
 
 
 def test_hard_examples_are_selected_only_in_the_middle_of_training(new_state: NewState) -> None:
@@ -187,7 +291,7 @@ def test_metrics_are_means_over_images_not_batches(new_state: NewState) -> None:
     """At a learning rate of almost 0, training and evaluation agree on 75 images in batches of 32, 32 and 11."""
     state, data = new_state("net", images=75, learning_rate=1e-12, **PLAIN), random_dataset(75)
     (metrics,) = train(state, data)
-    loss, accuracy = evaluate(state.net, data, state.settings.normalize, state.compute.device)
+    loss, accuracy = evaluate(state.net, data, state.normalize, state.compute.device)
     assert metrics["train_loss"] == pytest.approx(loss, rel=1e-4)
     assert metrics["train_accuracy"] == accuracy
 
@@ -215,7 +319,7 @@ def test_validation_after_each_epoch_uses_the_folded_network(new_state: NewState
 
     def on_epoch(history: list[EpochMetrics]) -> None:
         net = fold_batch_norm(state.net)
-        loss, accuracy = evaluate(net, validation_set, state.settings.normalize, state.compute.device)
+        loss, accuracy = evaluate(net, validation_set, state.normalize, state.compute.device)
         seen.append({"validation_loss": loss, "validation_accuracy": accuracy})
         assert len(history) == len(seen)
 

@@ -8,12 +8,13 @@ from torch import Tensor, nn
 from torch.optim import SGD, AdamW
 
 from src.device import Compute
+from src.models.build import find_head
 from src.params import Train
 from src.registry import MODELS, create_model
 from src.training.loop import train
 from src.training.optimizers import Muon, build_optimizers, orthogonalize
 from src.training.state import TrainState
-from tests.helpers import random_dataset
+from tests.helpers import MNIST, random_dataset
 
 COMPUTE = Compute(torch.device("cpu"), torch.float32)
 Settings = Callable[..., Train]
@@ -30,18 +31,18 @@ def same(first: list[Tensor], second: list[Tensor]) -> bool:
 @pytest.mark.parametrize("name", MODELS)
 @pytest.mark.parametrize("optimizer", ["sgd", "adamw", "muon"])
 def test_each_trainable_parameter_has_exactly_one_optimizer(settings: Settings, name: str, optimizer: str) -> None:
-    net = create_model(name, 10)
+    net = create_model(name, 10, MNIST)
     next(net.parameters()).requires_grad = False
-    held = parameters_of(*build_optimizers(net, MODELS[name].head, settings(optimizer=optimizer), COMPUTE))
+    held = parameters_of(*build_optimizers(net, settings(optimizer=optimizer), COMPUTE))
     assert same(held, [weight for weight in net.parameters() if weight.requires_grad])
 
 
 @pytest.mark.parametrize("name", MODELS)
 def test_muon_takes_hidden_weights_and_leaves_the_head_to_adamw(settings: Settings, name: str) -> None:
-    net = create_model(name, 10)
-    muon, adamw = build_optimizers(net, MODELS[name].head, settings(optimizer="muon"), COMPUTE)
+    net = create_model(name, 10, MNIST)
+    muon, adamw = build_optimizers(net, settings(optimizer="muon"), COMPUTE)
     assert (type(muon), type(adamw)) == (Muon, AdamW)
-    head = list(net.get_submodule(MODELS[name].head).parameters())
+    head = list(net.get_submodule(find_head(net)).parameters())
     hidden = [weight for weight in net.parameters() if weight.ndim > 1 and not any(weight is own for own in head)]
     assert same(parameters_of(muon), hidden)
     assert all(any(weight is own for own in parameters_of(adamw)) for weight in head)
@@ -49,7 +50,7 @@ def test_muon_takes_hidden_weights_and_leaves_the_head_to_adamw(settings: Settin
 
 def test_network_without_hidden_weights_is_trained_without_muon(settings: Settings) -> None:
     net = nn.Sequential(nn.Flatten(), nn.Linear(4, 2))
-    optimizers = build_optimizers(net, "1", settings(optimizer="muon"), COMPUTE)
+    optimizers = build_optimizers(net, settings(optimizer="muon"), COMPUTE)
     assert [type(optimizer) for optimizer in optimizers] == [AdamW]
     assert same(parameters_of(*optimizers), list(net.parameters()))
 
@@ -57,8 +58,8 @@ def test_network_without_hidden_weights_is_trained_without_muon(settings: Settin
 @pytest.mark.parametrize("name", MODELS)
 @pytest.mark.parametrize("optimizer", ["sgd", "adamw", "muon"])
 def test_weight_decay_excludes_norms_and_biases(settings: Settings, name: str, optimizer: str) -> None:
-    net = create_model(name, 10)
-    optimizers = build_optimizers(net, MODELS[name].head, settings(optimizer=optimizer, weight_decay=0.3), COMPUTE)
+    net = create_model(name, 10, MNIST)
+    optimizers = build_optimizers(net, settings(optimizer=optimizer, weight_decay=0.3), COMPUTE)
     for part in optimizers:
         for group in part.param_groups:
             assert {group["weight_decay"]} == {0.3 if weight.ndim > 1 else 0.0 for weight in group["params"]}
@@ -66,10 +67,139 @@ def test_weight_decay_excludes_norms_and_biases(settings: Settings, name: str, o
     assert len(decaying) == len(optimizers)
 
 
+def names_by_role(net: nn.Module, optimizers: list[torch.optim.Optimizer]) -> dict[str, set[str]]:
+    """Return the names of the parameters, by optimizer and by whether they decay."""
+    names = {parameter: name for name, parameter in net.named_parameters()}
+    roles: dict[str, set[str]] = {}
+    for optimizer in optimizers:
+        for group in optimizer.param_groups:
+            role = f"{type(optimizer).__name__} {'with' if group['weight_decay'] else 'without'} decay"
+            roles.setdefault(role, set()).update(names[parameter] for parameter in group["params"])
+    return roles
+
+
+def on_meta(name: str) -> nn.Module:
+    with torch.device("meta"):
+        return create_model(name, 10, (3, 32, 32))
+
+
+HEADS = {
+    "resnet18": "fc",
+    "mobilenet_v3_small": "classifier.3",
+    "squeezenet1_1": "classifier.1",
+    "vit_b_16": "heads.head",
+    "swin_t": "head",
+    "convnext_tiny": "classifier.2",
+}
+
+
+@pytest.mark.parametrize("name", HEADS)
+def test_muon_takes_convolutions_and_hidden_linear_layers_of_torchvisions_networks(
+    settings: Settings, name: str
+) -> None:
+    net, head = on_meta(name), HEADS[name]
+    roles = names_by_role(net, build_optimizers(net, settings(optimizer="muon", weight_decay=0.3), COMPUTE))
+    hidden = {
+        f"{layer}.{weight}"
+        for layer, module in net.named_modules()
+        for weight, kind in {"weight": nn.Conv2d | nn.Linear, "in_proj_weight": nn.MultiheadAttention}.items()
+        if isinstance(module, kind) and layer != head
+    }
+    assert roles == {
+        "Muon with decay": hidden,
+        "AdamW with decay": {f"{head}.weight"},
+        "AdamW without decay": {name for name, _ in net.named_parameters()} - hidden - {f"{head}.weight"},
+    }
+
+
+@pytest.mark.parametrize(
+    ("name", "muon", "without_decay"),
+    [
+        (
+            "resnet18",
+            {"conv1.weight", "layer1.0.conv1.weight", "layer2.0.downsample.0.weight"},
+            {"bn1.weight", "fc.bias"},
+        ),
+        (
+            "mobilenet_v3_small",
+            {
+                "features.0.0.weight",
+                "features.1.block.0.0.weight",
+                "features.1.block.1.fc1.weight",
+                "classifier.0.weight",
+            },
+            {"features.0.1.weight", "features.0.1.bias", "features.1.block.1.fc1.bias", "classifier.3.bias"},
+        ),
+        (
+            "vit_b_16",
+            {
+                "conv_proj.weight",
+                "encoder.layers.encoder_layer_0.self_attention.in_proj_weight",
+                "encoder.layers.encoder_layer_0.self_attention.out_proj.weight",
+                "encoder.layers.encoder_layer_0.mlp.0.weight",
+            },
+            {
+                "class_token",
+                "encoder.pos_embedding",
+                "encoder.ln.weight",
+                "encoder.layers.encoder_layer_0.ln_1.weight",
+                "encoder.layers.encoder_layer_0.self_attention.in_proj_bias",
+                "heads.head.bias",
+            },
+        ),
+        ("convnext_tiny", {"features.0.0.weight"}, {"features.1.0.layer_scale", "features.0.1.weight"}),
+        (
+            "swin_t",
+            {"features.1.0.attn.qkv.weight"},
+            {"features.1.0.attn.relative_position_bias_table", "features.1.0.norm1.weight"},
+        ),
+    ],
+)
+def test_examples_of_parameters_of_muon_and_of_those_without_decay(
+    settings: Settings, name: str, muon: set[str], without_decay: set[str]
+) -> None:
+    net = on_meta(name)
+    roles = names_by_role(net, build_optimizers(net, settings(optimizer="muon", weight_decay=0.3), COMPUTE))
+    assert muon <= roles["Muon with decay"]
+    assert without_decay <= roles["AdamW without decay"]
+
+
+@pytest.mark.parametrize("name", HEADS)
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+def test_weight_decay_of_torchvisions_networks_is_that_of_muon(settings: Settings, name: str, optimizer: str) -> None:
+    net = on_meta(name)
+    muon, other = (
+        names_by_role(net, build_optimizers(net, settings(optimizer=each, weight_decay=0.3), COMPUTE))
+        for each in ("muon", optimizer)
+    )
+    kind = {"sgd": "SGD", "adamw": "AdamW"}[optimizer]
+    assert other == {
+        f"{kind} with decay": muon["Muon with decay"] | muon["AdamW with decay"],
+        f"{kind} without decay": muon["AdamW without decay"],
+    }
+
+
+@pytest.mark.parametrize("name", ["resnet18", "vit_b_16"])
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw", "muon"])
+def test_each_parameter_of_torchvisions_networks_has_exactly_one_optimizer(
+    settings: Settings, name: str, optimizer: str
+) -> None:
+    net = on_meta(name)
+    assert same(parameters_of(*build_optimizers(net, settings(optimizer=optimizer), COMPUTE)), list(net.parameters()))
+
+
+def test_muon_leaves_frozen_weights_alone() -> None:
+    weight = nn.Parameter(torch.ones(8, 2))
+    muon = Muon([weight], lr=0.1, momentum=0.5, weight_decay=0.2, precision=torch.float32)
+    muon.step()
+    assert torch.equal(weight, torch.ones(8, 2))
+    assert not muon.state
+
+
 def test_settings_reach_the_optimizers(settings: Settings) -> None:
     def build(**changes: object) -> list[torch.optim.Optimizer]:
         chosen = settings(learning_rate=0.5, momentum=0.7, **changes)
-        return build_optimizers(create_model("net", 10), "fc2", chosen, COMPUTE)
+        return build_optimizers(create_model("net", 10, MNIST), chosen, COMPUTE)
 
     (sgd,) = build(optimizer="sgd")
     assert (type(sgd), sgd.defaults["lr"], sgd.defaults["momentum"]) == (SGD, 0.5, 0.7)

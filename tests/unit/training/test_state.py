@@ -6,7 +6,10 @@ import pytest
 import torch
 from torch import nn
 
+from src.data.dataset import Dataset
+from src.params import Normalize
 from src.training.state import TrainState
+from tests.helpers import random_dataset
 
 NewState = Callable[..., TrainState]
 
@@ -33,6 +36,61 @@ def test_head_of_the_network_is_trained_by_adamw(new_state: NewState) -> None:
     state = new_state("tiny", optimizer="muon", batch_norm=False)
     adamw = state.optimizers[1]
     assert any(weight is state.net.head.weight for group in adamw.param_groups for weight in group["params"])
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_normalization_is_measured_on_the_training_images(new_state: NewState, channels: int) -> None:
+    """`train.normalize: auto`."""
+    data = random_dataset(20, side=32, channels=channels)
+    data = Dataset(data.images // 2, data.labels, data.classes)
+    state = new_state("squeezenet1_1", data, batch_norm=False, normalize=None)
+    pixels = data.images.reshape(-1, channels) / 255
+    assert state.normalize.mean == [round(value, 4) for value in pixels.mean(axis=0).tolist()]
+    assert state.normalize.std == [round(value, 4) for value in pixels.std(axis=0).tolist()]
+
+
+def test_given_normalization_is_used(new_state: NewState) -> None:
+    given = Normalize(mean=[0.25], std=[0.125])
+    assert new_state("tiny", batch_norm=False, normalize=given).normalize == given
+
+
+def trained(state: TrainState) -> set[str]:
+    return {name for name, parameter in state.net.named_parameters() if parameter.requires_grad}
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw", "muon"])
+@pytest.mark.parametrize(
+    ("network", "channels", "head"),
+    [("tiny", 1, "head"), ("mobilenet_v3_small", 3, "classifier.3"), ("squeezenet1_1", 1, "classifier.1")],
+)
+def test_frozen_epochs_train_the_head_alone(
+    new_state: NewState, network: str, channels: int, head: str, optimizer: str
+) -> None:
+    data = random_dataset(20, channels=channels)
+    state = new_state(network, data, batch_norm=False, freeze_epochs=2, optimizer=optimizer)
+    everything = trained(state)
+    for epoch in range(2):
+        state.freeze(epoch)
+        assert trained(state) == {f"{head}.weight", f"{head}.bias"}
+    for epoch in (2, 3):
+        state.freeze(epoch)
+        assert trained(state) == everything
+
+
+def test_scale_of_added_batch_norm_stays_fixed_after_the_frozen_epochs(new_state: NewState) -> None:
+    state = new_state("net", batch_norm=True, freeze_epochs=1)
+    state.freeze(0)
+    assert trained(state) == {"fc2.weight", "fc2.bias"}
+    state.freeze(1)
+    fixed = {f"norm{number}.weight" for number in range(1, 6)}
+    assert trained(state) == {name for name, _ in state.net.named_parameters()} - fixed
+
+
+def test_no_frozen_epochs_change_nothing(new_state: NewState) -> None:
+    state = new_state("net", freeze_epochs=0)
+    state.net.conv1.weight.requires_grad_(False)
+    state.freeze(0)
+    assert "conv1.weight" not in trained(state)
 
 
 def test_set_step_sets_step_progress_and_learning_rate(new_state: NewState) -> None:

@@ -1,0 +1,41 @@
+"""Show which parts of an image a prediction rests on."""
+
+from itertools import product
+
+import numpy as np
+import torch
+from torch import nn
+
+from src.models.inference import predict
+from src.params import Normalize
+
+GRID = 8  # masked places per side; 64 evaluations of each image
+MASK = 2  # side of a masked square, in steps of the grid
+
+
+def occlusion(
+    net: nn.Module, images: np.ndarray, classes: np.ndarray, normalize: Normalize, device: torch.device
+) -> np.ndarray:
+    """Return by how much the probability of a class drops if a square of the image is masked: float32 [n, GRID, GRID].
+
+    Works for any network, because it needs no gradients.
+    Source: Zeiler and Fergus, Visualizing and Understanding Convolutional Networks, 2014.
+
+    Args:
+        net: a network on `device`.
+        images: uint8 [n, height, width] or [n, height, width, 3].
+        classes: integers [n], the class to explain of each image.
+        normalize: mean and standard deviation of the pixels that the network was trained with. The mean is the mask.
+        device: where to compute.
+    """
+    mean = (255 * np.array(normalize.mean)).round()
+    drops = np.zeros((len(images), GRID, GRID), np.float32)
+    for image, target, drop in zip(images, classes, drops, strict=True):
+        copies = np.repeat(image[None], GRID * GRID + 1, axis=0)
+        for copy, (row, column) in zip(copies, product(range(GRID), repeat=2), strict=False):
+            top, bottom = (round((row + offset) / GRID * image.shape[0]) for offset in (-0.5, MASK - 0.5))
+            left, right = (round((column + offset) / GRID * image.shape[1]) for offset in (-0.5, MASK - 0.5))
+            copy[max(0, top) : bottom, max(0, left) : right] = mean
+        probability = predict(net, copies, normalize, device)[:, int(target)].exp()
+        drop[:] = (probability[-1] - probability[:-1]).view(GRID, GRID)
+    return drops
