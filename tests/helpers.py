@@ -4,6 +4,7 @@ import contextlib
 import hashlib
 import importlib
 import io
+import json
 import os
 import shutil
 import signal
@@ -17,7 +18,7 @@ import pytest
 import yaml
 
 from src.data.dataset import Dataset
-from src.params import override
+from src.params import load_yaml, override
 from src.runtime.cli import run_stage
 from src.sources.idx import write_idx
 from tests.stage_checks import load_stages
@@ -65,10 +66,9 @@ def write_tiny_project(folder: Path) -> None:
     raw.mkdir(parents=True)
     for name, content in files.items():
         (raw / name).write_bytes(content)
-    lines = [f"{digest}  {name}\n" for name, digest in sha256_sums(files).items()]
-    original = (ROOT / "data/sources/mnist").read_text().splitlines(keepends=True)
     (folder / "data/sources").mkdir(exist_ok=True)
-    (folder / "data/sources/mnist").write_text("".join([line for line in original if line.startswith("#")] + lines))
+    spec = load_yaml((ROOT / "data/sources/mnist").read_text()) | {"sha256": sha256_sums(files)}
+    (folder / "data/sources/mnist").write_text(json.dumps(spec))
     pixels = np.frombuffer(files["train-images-idx3-ubyte"], np.uint8, offset=16) / 255
     (folder / "params.yaml").write_text((ROOT / "params.yaml").read_text())
     edit_params(

