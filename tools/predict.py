@@ -123,9 +123,9 @@ def main() -> None:
         for result in results:
             best = ", ".join(f"{item['class']} {item['probability']:.1%}" for item in result["top"])
             print(f"{result['image']}: {best}{'' if result['sure'] else '   unsure'}")
-    print(f"{len(names):,} images in {seconds:.1f} s, {len(names) / seconds:,.0f} images/s", file=sys.stderr)
     if errors:
         exit_with_error("\n".join(errors))
+    print(f"{len(names):,} images in {seconds:.1f} s, {len(names) / seconds:,.0f} images/s", file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -68,7 +68,12 @@ def job_params(job: Job) -> Values:
         override(values, {item.key_or_group: item.value() for item in to_hydra_overrides(job)})
     except (KeyError, TypeError) as error:
         raise PipelineError(f"no section {error} in {PARAMS}", HELP) from None
-    return dict(flatten(check_params(values, "a job of this sweep", HELP).model_dump()))
+    return flatten_params(check_params(values, "a job of this sweep", HELP).model_dump())
+
+
+def flatten_params(values: dict[str, Any]) -> Values:
+    """Return nested parameters by dotted key, with lists as text, as `dvc.api.exp_show` returns them."""
+    return {key: str(value) if isinstance(value, list) else value for key, value in flatten(values).items()}
 
 
 def load_experiments() -> pd.DataFrame:
@@ -177,7 +182,7 @@ def main() -> None:
         try:
             jobs = expand_grid(options.recipe, settings) if options.recipe else {}
             failed = run(jobs) if jobs else []
-            base = flatten(dvc.api.params_show(str(PARAMS), rev="HEAD"))
+            base = flatten_params(dvc.api.params_show(str(PARAMS), rev="HEAD"))
             print(leaderboard(load_experiments(), base))
         except (DvcException, subprocess.CalledProcessError) as error:
             raise PipelineError(str(error), "dvc queue status") from None

@@ -86,7 +86,8 @@ def test_every_number_of_the_model_card_follows_from_metrics_and_predictions(fin
     expected += [value for name, value in numbers.items() if not name.startswith("accuracy")]
     for name in numbers:
         card = card.replace(f"| {name.replace('_', ' ')} |", "|")  # a name may contain digits
-    expected += [audit["validation"]["images"], training["validation_accuracy"], 95]
+    expected += [audit["validation"]["images"], training["validation_accuracy"], audit["shared"]["train and test"]]
+    expected += [1, 95]  # of "F1" and "95 % interval"
     for name, rows in table.groupby("actual"):
         correct = int((rows["predicted"] == name).sum())
         expected += [int(name), len(rows), correct / len(rows), *wilson_interval(correct, len(rows))]

@@ -115,6 +115,11 @@ def test_recipe_with_changes_is_named_after_the_nearest_recipe() -> None:
     assert sweep.nearest_recipe(base, base) == "default"
 
 
+def test_lists_are_compared_as_text_like_those_of_exp_show() -> None:
+    (params,) = expand_grid("dash", ["train.normalize={mean:[0.15],std:[0.3]}"]).values()
+    assert (params["train.normalize.mean"], params["train.normalize.std"]) == ("[0.15]", "[0.3]")
+
+
 def fake_dvc(folder: Path, status: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Put a `dvc` first on PATH that prints `status`."""
     (folder / "dvc").write_text(f"#!/bin/sh\ncat <<'END'\n{status}\nEND\n")

@@ -1,0 +1,34 @@
+"""docs/your-data.md, with the real icons of a Debian package."""
+
+import json
+import re
+import shutil
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from tests.helpers import ROOT, commit, new_clone, run
+
+PAGE = (ROOT / "docs/your-data.md").read_text()
+
+
+@pytest.mark.skipif(not shutil.which("apt-get"), reason="the icons come from a Debian package")
+def test_your_data_page_runs_as_written(tmp_path: Path) -> None:
+    """With a tenth of an epoch."""
+    folder = new_clone(tmp_path)
+    recipe = folder / "benchmarks/recipes/icons.txt"
+    recipe.write_text(re.sub(r"train\.epochs=\S+", "train.epochs=0.1", recipe.read_text()))
+    commit(folder, "shorter")
+    (folder / "dvc_plots").mkdir(exist_ok=True)
+    for block in re.findall(r"```console\n(.*?)```", PAGE, re.DOTALL):
+        output = run(["bash", "-euxo", "pipefail", "-c", block], folder).stdout
+        if "tools.compare" in block:
+            assert re.search(r"model\.name +resnet18 +mobilenet_v3_small", output)
+            assert "McNemar" in output
+    report = json.loads((folder / "metrics/inspect.json").read_text())
+    files = pd.read_csv(folder / "metrics/predictions.csv")["file"]
+    groups = files.str.replace(r"-\d+\.png$", "", regex=True).nunique()
+    assert report["test"]["images"] == len(files) > 2 * groups  # several sizes of each icon
+    assert len(pd.read_csv(folder / "dvc_plots/predictions.csv")) == 111
+    assert not run(["git", "status", "--porcelain"], folder).stdout
