@@ -43,7 +43,7 @@ def measure(folder: Path, *commands: str) -> dict[str, float]:
         while process.poll() is None:
             with suppress(psutil.Error):
                 tree = [process, *process.children(recursive=True)]
-                memory.append(sum(each.memory_full_info().uss for each in tree))
+                memory.append(sum(info.rss - info.shared for info in (each.memory_info() for each in tree)))
             if not first_epoch and "\nepoch 1" in log.read_text():
                 first_epoch = time.perf_counter() - start
             time.sleep(0.1)
@@ -54,7 +54,7 @@ def measure(folder: Path, *commands: str) -> dict[str, float]:
     return {
         "first_epoch_s": first_epoch,
         "images_per_s": int(steps.replace(",", "")) * int(batch) / float(seconds),
-        "accuracy": float(re.findall(r"accuracy (0\.\d+) ", text)[-1]),
+        "accuracy": float(re.findall(r"accuracy ([01]\.\d+) ", text)[-1]),
         "peak_mb": max(memory) / 2**20,
     }
 

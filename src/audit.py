@@ -11,18 +11,18 @@ from PIL import Image
 from torch import Tensor
 from tqdm import tqdm
 
-from src.data.dataset import SPLITS, Dataset, pixel_statistics
+from src.data.dataset import Dataset, pixel_statistics
 from src.params import Inspect, Normalize
 from src.runtime.errors import PipelineError
 
 NORMALIZE_TOLERANCE = 0.01  # largest accepted difference from train.normalize; 0.01 is 3 % of MNIST's std
-RARE = 10  # a class with fewer training images is rare
+RARE = 10  # a class with fewer training images is rare; in the other splits, one without images
 THUMBNAIL = 16  # pixels per side; with 8, every 10th MNIST digit looks like another one, with 16 every 75th
 SIMILAR = 0.99  # correlation of near copies; 98 % of icons reach it as JPEG of half the size
 FLAT = 2  # standard deviation in gray levels; thumbnails with less have no near copies
 BLOCK = 256  # images that are compared with all others at once: 100 MB for 100,000 images
 
-# By finding and place: pairs of a file (or index, class) and a detail. A place is a split, or two: "train and test".
+# Key: the finding and its place, a split or two ("train and test"). Values: a file (or index, class) and a detail.
 Findings = dict[tuple[str, str], list[tuple[str, str]]]
 
 
@@ -37,15 +37,14 @@ def audit(splits: Mapping[str, Dataset]) -> tuple[dict[str, Any], Findings]:
         the same split. Class counts are lists, because DVC would show each value of a mapping as a metric.
     """
     findings: Findings = {}
-    first, train = next(iter(splits.items()))
     for name, split in splits.items():
         blank = [index for index, image in enumerate(split.images) if is_blank(image)]
         findings["blank", name] = [(split.name(index), "") for index in blank]
+        counts, least = zip(split.classes, split.counts(), strict=True), RARE if name == "train" else 1
+        findings["rare_classes", name] = [(label, f"{count} images") for label, count in counts if count < least]
         if split.sizes is not None:
             small = np.flatnonzero(split.sizes.max(axis=1) * 2 < split.image_shape[1]).tolist()
             findings["small", name] = [(split.name(i), "{} x {} pixels".format(*split.sizes[i])) for i in small]
-    counts = zip(train.classes, train.counts(), strict=True)
-    findings["rare_classes", first] = [(name, f"{count} images") for name, count in counts if count < RARE]
 
     digests = {name: [hashlib.sha256(image).digest() for image in split.images] for name, split in splits.items()}
     vectors = {name: thumbnail_vectors(split.images) for name, split in splits.items() if split.files}
@@ -62,7 +61,7 @@ def audit(splits: Mapping[str, Dataset]) -> tuple[dict[str, Any], Findings]:
             pairs = [(i, j) for i, j in enumerate(match.tolist()) if j >= 0]
             findings[finding, place] = [(splits[b].name(i), f"{verb} {splits[a].name(j)}") for i, j in pairs]
 
-    report: dict[str, Any] = {"classes": list(train.classes)}
+    report: dict[str, Any] = {"classes": list(next(iter(splits.values())).classes)}
     for name, split in splits.items():
         report[name] = _measure(split, {key: len(rows) for (key, place), rows in findings.items() if place == name})
     report["shared"] = {}
@@ -88,6 +87,9 @@ def thumbnail_vectors(images: Iterable[np.ndarray]) -> Tensor:
     """Return float32 [n, pixels of a thumbnail], whose scalar products are the correlations of the thumbnails.
 
     Brightness and contrast do not change a correlation. Flat images get shorter vectors, and so no high correlation.
+
+    Args:
+        images: uint8 [height, width] or [height, width, 3] each.
     """
     small = [Image.fromarray(image).resize((THUMBNAIL, THUMBNAIL), Image.Resampling.BOX) for image in images]
     vectors = torch.from_numpy(np.array([np.asarray(image) for image in small])).flatten(1).float()
@@ -97,7 +99,13 @@ def thumbnail_vectors(images: Iterable[np.ndarray]) -> Tensor:
 
 
 def find_similar(first: Tensor, second: Tensor, within: bool) -> np.ndarray:
-    """Do what `find_copies` does with thumbnail vectors: find the index of the nearest one, if it is `SIMILAR`."""
+    """Return the index in `first` of the most similar thumbnail for each of `second`, or -1 below `SIMILAR`: int64 [n].
+
+    Args:
+        first: float32 [m, pixels], from `thumbnail_vectors`.
+        second: float32 [n, pixels].
+        within: `first` and `second` are the same list; only earlier items count.
+    """
     matches = []
     for start in tqdm(range(0, len(second), BLOCK), "comparing", leave=False, disable=None):
         similarity = second[start : start + BLOCK] @ (first[: start + BLOCK] if within else first).T
@@ -137,18 +145,15 @@ def check_audit(
     """
     problems: list[str] = []
     accept: dict[str, Any] = {}  # parameters that accept the problems
-    splits = [name for name in SPLITS if name in report]
-    if len({tuple(report[name]["shape"]) for name in splits}) > 1:
-        problems.append("the splits have images of different sizes")
-    for name in splits:
-        counts = zip(report["classes"], report[name]["class_counts"], strict=True)
-        if missing := [label for label, count in counts if count == 0]:
-            problems.append(f"{name}: no image of class {', '.join(missing)}")
+    counts = zip(report["classes"], report["train"]["class_counts"], strict=True)
+    if missing := [label for label, count in counts if count == 0]:
+        problems.append(f"train: no image of class {', '.join(missing)}")
     for (finding, place), rows in findings.items():
         key, count = f"max_{finding}", len(rows)
         if count > (limit := getattr(settings, key, count)):
             names = ", ".join(f"{file} {detail}".strip() for file, detail in rows[:3]) + ", ..." * (count > 3)
-            problems.append(f"{place}: {count:,} {finding.replace('_', ' ')}, expected at most {limit}: {names}")
+            what = {"blank": "blank images", "shared": "exact copies of images"}[finding]
+            problems.append(f"{place}: {count:,} {what}, expected at most {limit}: {names}")
             accept[f"inspect.{key}"] = max(accept.get(f"inspect.{key}", 0), count)
     for key, expected in dict(normalize or ()).items():
         measured = np.round(np.atleast_1d(report["train"][key]), 4).tolist()
@@ -157,5 +162,6 @@ def check_audit(
             accept["train.normalize"] = "auto"
     if problems:
         options = " ".join(f"-S {key}={value}" for key, value in accept.items())
-        hint = f"dvc exp run {options}   # accepts this" if accept else "dvc repro   # after adding images"
+        accepts = f"dvc exp run {options}   # accepts this"
+        hint = "dvc repro   # after adding images of every class" if missing else accepts
         raise PipelineError("\n".join([f"the audit of {source} failed:", *problems]), hint)

@@ -24,6 +24,7 @@ GRID_CHARACTERS, TITLE_CHARACTERS, MAX_CAPTION = 105, 72, 24  # that fit into th
 STYLE: Any = {  # matplotlib types the keys as literals
     "font.family": "DejaVu Sans",  # comes with matplotlib, so that every machine has it
     "font.size": 11,
+    "text.parse_math": False,  # a $ in a name is a $
     "text.color": "#24292F",
     "axes.edgecolor": "#B9BEC6",
     "axes.labelcolor": "#24292F",

@@ -64,7 +64,6 @@ class Inspect(StrictModel):
     seed: Seed
     max_blank: int = Field(ge=0)
     max_shared: int = Field(ge=0)
-    max_nearly_shared: int = Field(ge=0)
 
 
 class Normalize(StrictModel):

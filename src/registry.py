@@ -100,6 +100,8 @@ def check_network(name: str, shape: Shape, progressive_resizing: bool, pretraine
             raise ValueError(f"`{name}` reads one size of images: set train.low_res_fraction to 0")
         return
     check_name(name)
+    if pretrained and name in ("googlenet", "inception_v3"):
+        raise ValueError(f"the pretrained `{name}` needs another normalization of the images; resnet18 does not")
     if pretrained and name.startswith(("vit_", "maxvit_")):  # their weights hold one value per position
         size = pretrained_weights(name).meta["min_size"][0]
         if side != size:

@@ -1,4 +1,4 @@
-"""Evaluate the model on the test set, and show what its most confident mistakes rest on."""
+"""Evaluate the model on the test set, and show which parts of the images caused its most confident mistakes."""
 
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from src.runtime.cli import run_stage
 from src.runtime.errors import PipelineError
 from src.runtime.files import write_csv, write_json
 
-EXPLAINED = 12  # number of images in attention.png: 65 evaluations each
+EXPLAINED = 12  # number of images in occlusion.png: 65 evaluations each
 
 
 def main(params: Params, prepared: Path, model: Path, metrics: Path) -> None:
@@ -49,7 +49,7 @@ def main(params: Params, prepared: Path, model: Path, metrics: Path) -> None:
     heat = occlusion(net, images, predicted[shown], metadata.normalize, device)
     captions = [f"{names[0][index]}\n→ {names[1][index]}" for index in shown]
     title = "Most confident mistakes (actual → predicted): the colored parts decide"
-    draw_image_grid(metrics / "attention.png", overlay_heat(images, heat), captions, title, columns=6)
+    draw_image_grid(metrics / "occlusion.png", overlay_heat(images, heat), captions, title, columns=6)
     low, high = values["accuracy_low"], values["accuracy_high"]
     print(f"test accuracy {values['accuracy']:.4f} (95 % interval {low:.4f} to {high:.4f})", flush=True)
 

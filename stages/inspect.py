@@ -17,6 +17,7 @@ from src.transforms import preprocess, sample_augmentations
 
 def main(params: Params, prepared: Path, metrics: Path) -> None:
     use_portable_kernels(params.train)
+    torch.set_num_threads(params.train.threads)
     splits = {split: load_split(prepared, split) for split in SPLITS}
     report, findings = audit(splits)
     write_json(metrics / "inspect.json", report)

@@ -20,7 +20,9 @@ def main(params: Params, source: Path, raw: Path, prepared: Path) -> None:
         with exclusive_lock(main_checkout(Path(".dvc/tmp/raw.lock"))):  # parallel experiments share data/raw
             files = download(main_checkout(raw), spec)
         train_set, test_set = (decode(files, prefix, spec.classes) for prefix in ("train", "t10k"))
-        held_out = stratified_split(train_set.labels, settings.validation, settings.seed, "prepare.validation")
+        held_out = stratified_split(
+            train_set.labels, spec.classes, settings.validation, settings.seed, "prepare.validation"
+        )
         splits = (train_set[~held_out], train_set[held_out] if settings.validation else test_set, test_set)
 
     for split, dataset in zip(SPLITS, splits, strict=True):

@@ -24,9 +24,9 @@ def main(params: Params, prepared: Path, checkpoints: Path, model: Path, metrics
     train_set, validation_set = load_split(prepared, "train"), load_split(prepared, "validation")
     check_train_set(train_set, params)
     compute = prepare_compute(settings)
+    net = build_network(params, len(train_set.classes), train_set.image_shape)
     launch_workers(settings)
     # if train.processes is above 1, torchrun runs this stage again in each process, and all of them continue here
-    net = build_network(params, len(train_set.classes), train_set.image_shape)
     hash_of_run = run_hash(params, data)
     join_process_group(compute, hash_of_run)
     fingerprint = compute.fingerprint

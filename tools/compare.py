@@ -26,10 +26,11 @@ PARAMS, PREDICTIONS, TEST_SET = "params.yaml", "metrics/predictions.csv", Path("
 FIGURE = Path("dvc_plots/flipped.png")
 SIGNIFICANCE = 0.05
 MAX_LISTED, MAX_DRAWN = 20, 80  # flipped images
+COLUMNS = ("actual", "predicted", "file")  # of the predictions; MNIST has no files
 
 
 def load_predictions(name: str) -> pd.DataFrame:
-    """Return the actual and the predicted class name of each test image.
+    """Return the actual and the predicted class name of each test image, and its file if it has one.
 
     Args:
         name: a git revision, an experiment, or "workspace" for the working tree.
@@ -40,7 +41,7 @@ def load_predictions(name: str) -> pd.DataFrame:
     try:
         file = io.StringIO(dvc.api.read(PREDICTIONS, rev=None if name == "workspace" else name))
         # class names stay text, even 0 and NA
-        return pd.read_csv(file, usecols=["actual", "predicted"], dtype=str, keep_default_na=False)
+        return pd.read_csv(file, usecols=lambda name: name in COLUMNS, dtype=str, keep_default_na=False)
     except (DvcException, OSError, ValueError) as error:
         raise PipelineError(
             f"`{name}` is not a revision, an experiment or `workspace` with {PREDICTIONS}:\n{error}",
@@ -71,7 +72,8 @@ def compare(runs: Sequence[str], first: pd.DataFrame, second: pd.DataFrame) -> d
     """
     images = first.rename(columns={"predicted": "first"}).assign(second=second["predicted"])
     actual = images["actual"]
-    if not actual.equals(second["actual"]):
+    same = ["actual", "file"]
+    if not first.filter(same).equals(second.filter(same)):
         raise PipelineError(
             f"{' and '.join(runs)} were evaluated on different test images "
             f"({len(first):,} and {len(second):,}, see {PREDICTIONS})",
@@ -117,15 +119,16 @@ This compares two models. To compare recipes, train several seeds of each: pytho
 {flipped.head(MAX_LISTED).to_string() if len(flipped) else ""}"""
 
 
-def draw_flipped(result: dict[str, Any], actual: pd.Series) -> str:
+def draw_flipped(result: dict[str, Any], predictions: pd.DataFrame) -> str:
     """Draw the flipped images, and return a sentence that says where.
 
     Args:
         result: what `compare` returns.
-        actual: the class of each test image, to check that the working tree has the same test set.
+        predictions: what `load_predictions` returns, to check that the working tree has the same test set.
     """
     test_set = load_dataset(TEST_SET) if TEST_SET.exists() else None
-    if not test_set or [test_set.classes[label] for label in test_set.labels] != list(actual):
+    expected = [list(predictions.get("file", [])), list(predictions["actual"])]
+    if not test_set or [list(test_set.files), [test_set.classes[label] for label in test_set.labels]] != expected:
         return f"To draw them, prepare their test set: dvc repro prepare   # writes {TEST_SET}"
     flipped = result["flipped"].head(MAX_DRAWN)
     captions = [f"{row.actual}: {row.first} → {row.second}" for row in flipped.itertuples()]
@@ -160,7 +163,7 @@ def main() -> None:
         else:
             print(format_report(result))
             if len(result["flipped"]):
-                print(draw_flipped(result, first["actual"]))
+                print(draw_flipped(result, first))
         if options.gate or options.floor:
             check_gate(result, options.floor)
 

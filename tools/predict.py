@@ -8,6 +8,7 @@ cat photo.jpg | python -m tools.predict --json --top 3 -
 import argparse
 import io
 import json
+import re
 import sys
 import time
 from collections.abc import Iterable, Iterator
@@ -17,6 +18,7 @@ from typing import Any, BinaryIO
 import numpy as np
 import pandas as pd
 import torch
+from torch import nn
 from tqdm import tqdm
 
 from src.models.inference import EVALUATION_BATCH, predict
@@ -35,8 +37,11 @@ def expand_folders(names: Iterable[str]) -> list[str]:
     """Replace each folder by the visible files in it and below, in the order of their names."""
     files = []
     for name in names:
-        below = sorted(path for path in Path(name).rglob("[!.]*") if path.is_file()) if Path(name).is_dir() else [name]
-        files += [str(path) for path in below]
+        if Path(name).is_dir():
+            below = sorted(path for path in Path(name).rglob("*") if path.is_file())
+            files += [str(path) for path in below if not re.search(r"(^|/)\.", str(path.relative_to(name)))]
+        else:
+            files.append(name)
     return files
 
 
@@ -75,9 +80,10 @@ def top_k(name: str, probabilities: torch.Tensor, classes: tuple[str, ...], k: i
     return {"image": name, "predicted": top[0]["class"], "sure": values[0] >= MIN_CONFIDENCE, "top": top}
 
 
-def classify(model: Path, names: list[str], k: int) -> tuple[list[dict[str, Any]], list[str]]:
+def classify(
+    net: nn.Module, metadata: ModelMetadata, names: list[str], k: int
+) -> tuple[list[dict[str, Any]], list[str]]:
     """Return the result of `top_k` for each image, and an error message for each that cannot be read."""
-    net, metadata = load_model(model)
     results: list[dict[str, Any]] = []
     errors: list[str] = []
     batch: list[tuple[str, np.ndarray]] = []
@@ -107,8 +113,9 @@ def main() -> None:
     if options.top < 1:
         parser.error("--top is at least 1")
     with exit_on_error():
+        net, metadata = load_model(options.model)
         names, start = expand_folders(options.images), time.perf_counter()
-        results, errors = classify(options.model, names, options.top)
+        results, errors = classify(net, metadata, names, options.top)
         seconds = time.perf_counter() - start
     if options.json:
         print(json.dumps(results, indent=2))

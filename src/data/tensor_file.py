@@ -17,6 +17,8 @@ import numpy as np
 from src.runtime.errors import PipelineError
 from src.runtime.files import write_bytes
 
+MAX_HEADER = 100_000_000  # bytes, as in the library safetensors
+
 
 def save_tensors(path: Path, tensors: Mapping[str, np.ndarray], metadata: Mapping[str, Any]) -> None:
     """Write C-contiguous arrays of integers or floats, and JSON metadata."""
@@ -43,7 +45,7 @@ def load_tensors(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     try:
         with path.open("rb") as file:
             size = int.from_bytes(file.read(8), "little")
-            header = json.loads(file.read(min(size, path.stat().st_size)))
+            header = json.loads(file.read(min(size, MAX_HEADER)))
         record = json.loads(header.pop("__metadata__")["record"])
         metadata, expected = record["about"], record["sha256"]
         tensors = {name: _map(path, 8 + size, **entry) for name, entry in header.items()}

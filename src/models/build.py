@@ -2,6 +2,7 @@
 
 import hashlib
 import re
+import socket
 from http.client import HTTPException
 from pathlib import Path
 from pickle import UnpicklingError
@@ -12,6 +13,8 @@ from torch import nn
 from src.params import Params
 from src.registry import MODELS, Shape, create_model, pretrained_weights
 from src.runtime.errors import PipelineError
+
+READ_TIMEOUT = 15  # seconds without a byte from the server of pretrained weights
 
 
 def build_network(params: Params, classes: int, shape: Shape) -> nn.Module:
@@ -65,6 +68,7 @@ def load_pretrained(net: nn.Module, name: str) -> None:
             digest = hashlib.file_digest(content, "sha256").hexdigest()
         if not digest.startswith(file.stem.rpartition("-")[2]):
             raise PipelineError(f"{file} is damaged: its SHA-256 is {digest}", f"rm '{file}'   # then: dvc repro")
+    socket.setdefaulttimeout(READ_TIMEOUT)  # torch would wait forever for a server that stops sending
     try:
         tensors = weights.get_state_dict(check_hash=True, weights_only=True, map_location="cpu")
     except UnpicklingError:

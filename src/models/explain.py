@@ -1,4 +1,4 @@
-"""Show which parts of an image a prediction rests on."""
+"""Show which parts of an image cause a prediction."""
 
 from itertools import product
 

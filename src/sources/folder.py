@@ -14,7 +14,7 @@ from src.runtime.errors import PipelineError
 from src.sources.image_file import load_images
 from src.sources.split import stratified_split
 
-MAX_NAMES = 20  # of broken files in the error message
+VALIDATION = ("val", "valid", "validation")  # names of the folder of a given validation split
 
 
 def read_folder(folder: Path, settings: Prepare, scratch: Path) -> tuple[Dataset, Dataset, Dataset]:
@@ -31,7 +31,8 @@ def read_folder(folder: Path, settings: Prepare, scratch: Path) -> tuple[Dataset
         The splits train, validation and test. If no images are held out for validation, it is the test split.
 
     Raises:
-        PipelineError: fewer than two classes, a class without images, or files that are not images.
+        PipelineError: fewer than two classes, a class without images, files that are not images, or a group that does
+            not match or leaves a class without images in one of the splits.
     """
     parts = _split_files(folder, settings)
     files = [file for part in parts for file in part]
@@ -48,11 +49,13 @@ def _split_files(folder: Path, settings: Prepare) -> tuple[list[str], list[str],
     """Return the files of train, validation and test, relative to `folder`."""
     if all((folder / part).is_dir() for part in ("train", "test")):
         train, test = _list_files(folder, "train/"), _list_files(folder, "test/")
-        names = [name for name in ("val", "validation") if (folder / name).is_dir()]
+        names = [name for name in VALIDATION if settings.validation and (folder / name).is_dir()]
         validation = [file for name in names for file in _list_files(folder, f"{name}/")]
         if unknown := {_class_of(file) for file in validation + test} - {_class_of(file) for file in train}:
             message = f"{folder} has no images of class {', '.join(sorted(unknown))} in train, but in val or test"
             raise PipelineError(message, f"ls '{folder}'/*/   # add them to train, or remove the class")
+    elif (folder / "train").is_dir() and any((folder / name).is_dir() for name in VALIDATION):
+        raise PipelineError(f"{folder} has train/ and a validation split, but no test/", f"ls '{folder}'")
     else:
         files, validation = _list_files(folder, ""), []
         train, test = _hold_out(files, max(1, round(settings.test * len(files))), "prepare.test", settings)
@@ -82,12 +85,12 @@ def _class_of(file: str) -> str:
 
 
 def _hold_out(files: list[str], count: int, parameter: str, settings: Prepare) -> tuple[list[str], list[str]]:
-    """Return the other files and `count` held-out files, the files of each group together."""
-    labels = np.unique([_class_of(file) for file in files], return_inverse=True)[1]
+    """Return the other files and about `count` held-out files, the files of each group together."""
+    classes, labels = np.unique([_class_of(file) for file in files], return_inverse=True)
     pattern = settings.group or "(?s).+"  # without a parameter, each file is its own group
     numbers: dict[str, int] = {}
     groups = np.array([numbers.setdefault(_group_of(file, pattern), len(numbers)) for file in files])
-    held_out = stratified_split(labels, count, settings.seed, parameter, groups)
+    held_out = stratified_split(labels, classes.tolist(), count, settings.seed, parameter, groups)
     return list(itertools.compress(files, ~held_out)), list(itertools.compress(files, held_out))
 
 
@@ -111,14 +114,15 @@ def _read_files(folder: Path, files: list[str], settings: Prepare, scratch: Path
         for file, result in zip(files, progress, strict=True):
             if isinstance(result, ValueError):
                 broken.append(f"{file}: {result}")
+            elif file != file.encode(errors="replace").decode():
+                broken.append(f"{file!a}: the name is not UTF-8")
             else:
                 temporary.write(result[0])
                 sizes.append(result[1])
         if broken:
             what = f"{len(broken):,} of {len(files):,} files cannot be read as PNG, JPEG, WebP, BMP or TIFF"
-            more = [f"and {len(broken) - MAX_NAMES:,} more"] if len(broken) > MAX_NAMES else []
             raise PipelineError(
-                "\n".join([f"{folder}: {what}:", *sorted(broken)[:MAX_NAMES], *more]),
+                "\n".join([f"{folder}: {what}:", *sorted(broken)]),
                 f"cd '{folder}'   # remove or replace these files, then: dvc repro",
             )
         temporary.flush()

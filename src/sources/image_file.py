@@ -53,9 +53,11 @@ def load_image(file: Path | BinaryIO, image_size: int, channels: int, fit: str) 
         uint8 [image_size, image_size] or [image_size, image_size, 3], and width and height of the file's image.
 
     Raises:
-        ValueError: another format, too many pixels, an animation or a damaged file.
+        ValueError: another format, too many pixels, an animation, too narrow for pad, or a damaged file.
     """
     image, size = _decode(file, channels, max(MAX_SIDE, 8 * image_size), whole=fit == "pad")
+    if fit == "pad" and min(size) * image_size < max(size) / 2:
+        raise ValueError(f"{size[0]} x {size[1]} pixels, which is too narrow for prepare.fit pad")
     return np.asarray(FITS[fit](image, (image_size, image_size))), size
 
 
@@ -84,15 +86,17 @@ def _decode(file: Path | BinaryIO, channels: int, side: int, whole: bool) -> tup
             bound = side if whole else side * max(width, height) // min(width, height)
             enough = max(MAX_SIDE, side // 4)  # of the shorter side, to decode large JPEGs at a fraction of their size
             opened.draft(mode, (enough, enough))
-            gap = None if opened.mode.startswith("I") else 2  # Pillow cannot reduce 16-bit images
-            opened.thumbnail((bound, bound), reducing_gap=gap)
+            is_16_bit = opened.mode.startswith("I")
+            if not is_16_bit:  # Pillow resizes 16-bit images in big-endian order wrongly
+                opened.thumbnail((bound, bound), reducing_gap=2)
             opened.load()  # this already rotates a TIFF
             if opened.getexif().get(0x0112) in (5, 6, 7, 8):  # the orientation turns it by 90 degrees
                 width, height = height, width
             ImageOps.exif_transpose(opened, in_place=True)
             image: Image.Image = opened
-            if image.mode.startswith("I"):  # 16 bits per pixel
-                image = Image.fromarray((np.asarray(image) / 257).astype(np.uint8))
+            if is_16_bit:
+                image = Image.fromarray((np.asarray(image) // 257).astype(np.uint8))
+                image.thumbnail((bound, bound), reducing_gap=2)
             if image.has_transparency_data:
                 image = image.convert("RGBA")
                 image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)

@@ -1,24 +1,32 @@
 """Hold out images of every class."""
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from src.runtime.errors import PipelineError
 
 
 def stratified_split(
-    labels: np.ndarray, count: int, seed: int, parameter: str, groups: np.ndarray | None = None
+    labels: np.ndarray,
+    classes: Sequence[str],
+    count: int,
+    seed: int,
+    parameter: str,
+    groups: np.ndarray | None = None,
 ) -> np.ndarray:
-    """Select `count` random images to hold out, each class in proportion to its size.
+    """Select `count` random images to hold out, each class in proportion to its size, but at least one of each.
 
-    The count of each class is rounded by the largest remainder method, so that exactly `count` images are selected.
-    With groups, that fraction of the groups is selected. A group counts for the class of its first image.
+    The count of each class is rounded by the largest remainder method, so that their sum is `count`. With groups, that
+    fraction of the groups is selected. A group counts for the class of its first image.
 
     Args:
-        labels: the class of each image, an integer.
+        labels: the class of each image, integers [n].
+        classes: the class names, for the error message.
         count: the number of images to hold out; 0 for none.
         seed: which images to select.
         parameter: the name of the parameter that sets `count`, for the error message.
-        groups: the group of each image, numbered in the order of their first images; None if each image is its own.
+        groups: the group of each image, integers [n] in the order of their first images; None if each is its own.
 
     Returns:
         bool [n], true for held-out images.
@@ -34,17 +42,20 @@ def stratified_split(
     selected = np.floor(exact).astype(int)
     by_remainder = np.argsort(selected - exact, kind="stable")  # ties go to the lower class
     selected[by_remainder[: number - selected.sum()]] += 1
+    if 0 < count < len(labels):
+        selected = selected.clip(1, np.maximum(sizes - 1, 1))
     random = np.random.default_rng(seed)
     held_out_groups = np.zeros(len(first), bool)
     for label, wanted in enumerate(np.minimum(selected, sizes)):
         held_out_groups[random.choice(np.flatnonzero(first == label), wanted, replace=False)] = True
     held_out: np.ndarray = held_out_groups[groups]
-    classes = len(np.unique(labels))
-    if count and (len(np.unique(labels[held_out])) < classes or len(np.unique(labels[~held_out])) < classes):
+    parts = (labels[held_out], labels[~held_out]) if count else ()
+    missing = {classes[label] for part in parts for label in np.setdiff1d(labels, part)}
+    if missing:
         value = 0.2 if parameter == "prepare.test" else len(labels) // 10
         raise PipelineError(
-            f"{parameter} holds out {count:,} of {len(labels):,} images, which would leave a class without images in "
-            "one of the splits",
-            f"dvc exp run -S {parameter}={value}   # or add images of every class",
+            f"{parameter} holds out {count:,} of {len(labels):,} images, which would leave one of the splits without "
+            f"images of class {', '.join(sorted(missing))}",
+            f"dvc exp run -S {parameter}={value}   # each class needs two images, or two groups (prepare.group)",
         )
     return held_out

@@ -37,7 +37,6 @@ def test_pipeline_runs_on_a_folder_of_images(tmp_path: Path) -> None:
             "prepare.dataset": "folder",
             "prepare.validation": 30,
             "prepare.test": 0.2,
-            "inspect.max_nearly_shared": 100,  # squares resemble each other
             "train.epochs": 8.0,
             "train.batch_size": 16,
             "train.hard_fraction": 1.0,  # with 114 images, every one counts

@@ -1,5 +1,6 @@
 """Folders of images: what is read, how it is split, and the mistakes that they have."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -172,7 +173,7 @@ def test_groups_may_contain_every_class(folder: Path, read: Read) -> None:
 def test_split_by_group_that_leaves_a_class_without_images_is_refused(folder: Path, read: Read) -> None:
     write(folder, *names("cat", 8), *names("dog", 8))
     with pytest.raises(
-        PipelineError, match=r"prepare.test holds out 4 of 16 images, which would leave a class without"
+        PipelineError, match=r"prepare.test holds out 4 of 16 images, which would leave one of the splits without"
     ):
         read(group="cat|dog")
 
@@ -201,7 +202,7 @@ def test_all_broken_files_are_named_and_nothing_is_written(folder: Path, read: R
     assert is_empty(tmp_path / "prepared")
 
 
-def test_at_most_20_broken_files_are_listed(folder: Path, read: Read) -> None:
+def test_all_broken_files_are_listed(folder: Path, read: Read) -> None:
     for number in range(1050):
         path = folder / "ab"[number % 2] / f"{number}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -210,7 +211,33 @@ def test_at_most_20_broken_files_are_listed(folder: Path, read: Read) -> None:
         read()
     lines = str(error.value).splitlines()
     assert "1,050 of 1,050 files cannot be read" in lines[0]
-    assert (len(lines), lines[21].strip()) == (23, "and 1,030 more")
+    assert len(lines) == 1 + 1_050 + 1
+
+
+def test_file_name_that_is_not_utf_8_is_listed(folder: Path, read: Read) -> None:
+    write(folder, *names("cat", 4), *names("dog", 4))
+    (folder / "cat/0.png").rename(folder / "cat" / os.fsdecode(b"caf\xe9.png"))
+    with pytest.raises(PipelineError, match=r"'cat/caf.udce9.png': the name is not UTF-8"):
+        read()
+
+
+def test_image_that_pad_would_make_invisible_is_listed(folder: Path, read: Read) -> None:
+    write(folder, *names("cat", 4), *names("dog", 4))
+    Image.new("L", (300, 2), 255).save(folder / "cat/0.png")
+    with pytest.raises(PipelineError, match=r"cat/0.png: 300 x 2 pixels, which is too narrow for prepare.fit pad"):
+        read()
+    read(fit="stretch")
+
+
+@pytest.mark.parametrize("name", ["val", "valid", "validation"])
+def test_every_name_of_a_validation_split_is_known(folder: Path, read: Read, name: str) -> None:
+    for part in ("train", name):
+        write(folder / part, *names("cat", 2), *names("dog", 2))
+    with pytest.raises(PipelineError, match=r"has train/ and a validation split, but no test/"):
+        read()
+    write(folder / "test", *names("cat", 2), *names("dog", 2))
+    assert {file.split("/")[0] for file in read()[1].files} == {name}
+    assert {file.split("/")[0] for file in read(validation=0)[1].files} == {"test"}  # as documented for 0
 
 
 @pytest.mark.parametrize("name", [".", "missing"])

@@ -183,3 +183,16 @@ def test_load_images_returns_images_and_errors_in_order(tmp_path: Path) -> None:
     assert [result[0][0, 0] for result in results if isinstance(result, tuple)] == [
         number % 256 for number in range(300) if number not in (7, 250)
     ]
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_large_16_bit_images_are_read_in_both_byte_orders(order: str, tmp_path: Path) -> None:
+    gradient = np.linspace(0, 65_535, 900 * 1100).reshape(900, 1100)
+    image = Image.fromarray(gradient.astype("u2"))
+    if order == ">":
+        image = Image.frombytes("I;16B", (1100, 900), gradient.astype(">u2").tobytes())
+    image.save(tmp_path / "a.tiff")
+    pixels, size = load_image(tmp_path / "a.tiff", 64, 1, "stretch")
+    assert size == (1100, 900)
+    expected = np.linspace(0, 255, 64)
+    assert np.abs(pixels.mean(axis=1) - expected).max() < 4

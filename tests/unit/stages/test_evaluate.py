@@ -54,7 +54,7 @@ def test_evaluate_writes_metrics_and_predictions(prepared: Path) -> None:
 
 def test_evaluate_writes_metrics_per_class_and_explains_mistakes(prepared: Path) -> None:
     run_stage_in(prepared, "evaluate", check=True)
-    names = ["attention.png", "evaluate.json", "per_class.csv", "predictions.csv"]
+    names = ["evaluate.json", "occlusion.png", "per_class.csv", "predictions.csv"]
     assert sorted(path.name for path in (prepared / "metrics").iterdir()) == names
     values = json.loads((prepared / "metrics/evaluate.json").read_text())
     rows = list(csv.DictReader((prepared / "metrics/per_class.csv").read_text().splitlines()))

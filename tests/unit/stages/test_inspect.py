@@ -61,7 +61,7 @@ def test_findings_are_written_even_if_they_fail_the_audit(prepared: Path) -> Non
     done = run_stage_in(prepared, "inspect")
     assert is_error(
         done,
-        "train and test: 40 shared, expected at most 0: test/0.png equals 0, test/1.png equals 1, test/2.png",
+        "train and test: 40 exact copies of images, expected at most 0: test/0.png equals 0, test/1.png equals 1, ",
         "hint: dvc exp run -S inspect.max_shared=40   # accepts this",
     )
     rows = list(csv.reader((prepared / "metrics/findings.csv").read_text().splitlines()))
