@@ -29,7 +29,7 @@ test-real: repro ## Test whether the trained model classifies photos and printed
 verify: .venv/ready ## Run two clean clones and compare every output with the other clone and with dvc.lock
 	python -m tools.verify
 
-verify-quick: .venv/ready ## Do the same with a tenth of an epoch
+verify-quick: .venv/ready ## Run two clean clones with a tenth of an epoch and compare their outputs, but not with dvc.lock
 	python -m tools.verify --quick
 
 verify-portable: .venv/ready ## Compare a short portable run on this processor with the committed MD5 sums

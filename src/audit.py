@@ -16,13 +16,14 @@ from src.params import Inspect, Normalize
 from src.runtime.errors import PipelineError
 
 NORMALIZE_TOLERANCE = 0.01  # largest accepted difference from train.normalize; 0.01 is 3 % of MNIST's std
-RARE = 10  # a class with fewer training images is rare; in the other splits, one without images
+RARE = 10  # a class with fewer training images is rare; in validation and test, only a class without images is
 THUMBNAIL = 16  # pixels per side; with 8, every 10th MNIST digit looks like another one, with 16 every 75th
-SIMILAR = 0.99  # correlation of near copies; 98 % of icons reach it as JPEG of half the size
+SIMILAR = 0.99  # minimum correlation of near copies; 98 % of icons reach it with their own half-size JPEG
 FLAT = 2  # standard deviation in gray levels; thumbnails with less have no near copies
 BLOCK = 256  # images that are compared with all others at once: 100 MB for 100,000 images
 
-# Key: the finding and its place, a split or two ("train and test"). Values: a file (or index, class) and a detail.
+# Key: kind of finding ("blank") and place: one split ("train") or a pair ("train and test").
+# Values: what was found (file name, index of the image, or class) and a detail.
 Findings = dict[tuple[str, str], list[tuple[str, str]]]
 
 
@@ -30,17 +31,21 @@ def audit(splits: Mapping[str, Dataset]) -> tuple[dict[str, Any], Findings]:
     """Measure each split, and find images that deserve a look. Near copies are searched if the data set has files.
 
     Returns:
-        The content of metrics/inspect.json and the findings that it counts. The first holds the class names
-        ("classes"), the statistics of each split under its name, and how many images of the second split are copies
-        ("shared") or near copies ("nearly_shared") of an image of the first, by pair of splits. Pixels are from 0 to 1.
-        A blank image has the same value everywhere. "duplicates" is the number of images that repeat an earlier one of
-        the same split. Class counts are lists, because DVC would show each value of a mapping as a metric.
+        The report, which is the content of metrics/inspect.json, and the findings, which the report counts. Keys of the
+        report:
+            "classes": the class names.
+            "train", "validation", "test": the statistics of a split. Pixels are from 0 to 1. "blank" counts images of
+                one value, "duplicates" images that repeat an earlier one of the same split. Class counts are lists,
+                because DVC would show each value of a mapping as a metric.
+            "shared", "nearly_shared": for each pair of splits ("train and test"), how many images of the later split
+                are copies or near copies of an image of the earlier split.
     """
     findings: Findings = {}
     for name, split in splits.items():
         blank = [index for index, image in enumerate(split.images) if is_blank(image)]
         findings["blank", name] = [(split.name(index), "") for index in blank]
-        counts, least = zip(split.classes, split.counts(), strict=True), RARE if name == "train" else 1
+        least = RARE if name == "train" else 1
+        counts = zip(split.classes, split.counts(), strict=True)
         findings["rare_classes", name] = [(label, f"{count} images") for label, count in counts if count < least]
         if split.sizes is not None:
             small = np.flatnonzero(split.sizes.max(axis=1) * 2 < split.image_shape[1]).tolist()
@@ -49,7 +54,8 @@ def audit(splits: Mapping[str, Dataset]) -> tuple[dict[str, Any], Findings]:
     digests = {name: [hashlib.sha256(image).digest() for image in split.images] for name, split in splits.items()}
     vectors = {name: thumbnail_vectors(split.images) for name, split in splits.items() if split.files}
     for a, b in combinations_with_replacement(splits, 2):
-        within, place = a == b, a if a == b else f"{a} and {b}"
+        within = a == b
+        place = a if within else f"{a} and {b}"
         if not within and (digests[a], splits[a].files) == (digests[b], splits[b].files):
             continue  # prepare.validation is 0: the test set is also the validation set
         copies = find_copies(digests[a], digests[b], within)
@@ -77,8 +83,16 @@ def is_blank(image: np.ndarray) -> bool:
 
 
 def find_copies(first: list[bytes], second: list[bytes], within: bool) -> np.ndarray:
-    """Return the index in `first` of each item of `second`, or -1: int64 [n]. `within` one list: of an earlier item."""
-    positions = {item: len(first) - 1 - index for index, item in enumerate(reversed(first))}
+    """Return the index in `first` of an equal item for each item of `second`, or -1: int64 [n].
+
+    Args:
+        first: the items to search.
+        second: the items to find.
+        within: `first` and `second` are the same list; only earlier items count.
+    """
+    positions: dict[bytes, int] = {}
+    for index, item in enumerate(first):
+        positions.setdefault(item, index)
     copies = np.array([positions.get(item, -1) for item in second])
     return np.where(copies == np.arange(len(copies)), -1, copies) if within else copies
 
@@ -109,6 +123,7 @@ def find_similar(first: Tensor, second: Tensor, within: bool) -> np.ndarray:
     matches = []
     for start in tqdm(range(0, len(second), BLOCK), "comparing", leave=False, disable=None):
         similarity = second[start : start + BLOCK] @ (first[: start + BLOCK] if within else first).T
+        # tril_ sets the similarity to the image itself and to later ones to 0
         best, index = (similarity.tril_(start - 1) if within else similarity).max(dim=1)
         matches.append(torch.where(best >= SIMILAR, index, -1))
     return torch.cat(matches).numpy()
@@ -134,9 +149,9 @@ def check_audit(
     """Check the result of `audit`.
 
     Args:
-        report: the statistics.
-        findings: what they count.
-        settings: the accepted numbers.
+        report: the first result of `audit`.
+        findings: the second result of `audit`.
+        settings: the section `inspect` of params.yaml, with the accepted numbers of findings.
         normalize: the expected mean and standard deviation of the training pixels, or None for any.
         source: the folder of the data, for the error message.
 
@@ -150,7 +165,8 @@ def check_audit(
         problems.append(f"train: no image of class {', '.join(missing)}")
     for (finding, place), rows in findings.items():
         key, count = f"max_{finding}", len(rows)
-        if count > (limit := getattr(settings, key, count)):
+        limit = getattr(settings, key, None)  # only "blank" and "shared" have one; other findings are only listed
+        if limit is not None and count > limit:
             names = ", ".join(f"{file} {detail}".strip() for file, detail in rows[:3]) + ", ..." * (count > 3)
             what = {"blank": "blank images", "shared": "exact copies of images"}[finding]
             problems.append(f"{place}: {count:,} {what}, expected at most {limit}: {names}")

@@ -20,7 +20,8 @@ BLUE, VERMILION = "#0072B2", "#D55E00"
 MAX_OPACITY = 0.7  # of heat over an image
 GRAY, TEXT_GRAY = "#8A8F98", "#57606A"
 WIDTH = 9  # inches of a grid
-GRID_CHARACTERS, TITLE_CHARACTERS, MAX_CAPTION = 105, 72, 24  # that fit into the width, and in one caption
+# Numbers of characters: captions in one row of a grid, one line of a title, one line of a caption
+GRID_CHARACTERS, TITLE_CHARACTERS, MAX_CAPTION = 105, 72, 24
 STYLE: Any = {  # matplotlib types the keys as literals
     "font.family": "DejaVu Sans",  # comes with matplotlib, so that every machine has it
     "font.size": 11,
@@ -70,7 +71,7 @@ def draw_image_grid(
         images: uint8 [n, height, width] or [n, height, width, 3].
         captions: one per image. Long lines are shortened.
         title: of the figure.
-        columns: fewer are drawn, but at least five, if the images have too many pixels or the captions are too long.
+        columns: the maximum. Images with many pixels reduce it to five at least, long captions further.
         dpi: pixels per inch.
     """
     lines = [[shorten(line, MAX_CAPTION) for line in caption.split("\n")] for caption in captions] or [[""]]
@@ -110,7 +111,8 @@ def overlay_heat(images: np.ndarray, heat: np.ndarray) -> np.ndarray:
         images: uint8 [n, height, width] or [n, height, width, 3].
         heat: float32 [n, rows, columns]. Places below 0 stay as they are.
     """
-    size, result = images.shape[2:0:-1], np.zeros((*images.shape[:3], 3), np.uint8)
+    count, height, width = images.shape[:3]
+    size, result = (width, height), np.zeros((count, height, width, 3), np.uint8)
     for target, image, values in zip(result, images, heat, strict=True):
         relative = Image.fromarray((values / max(values.max(), 1e-6)).clip(0)).resize(size, Image.Resampling.BILINEAR)
         opacity, color = MAX_OPACITY * np.asarray(relative)[..., None], 255 * np.array(to_rgb(VERMILION))

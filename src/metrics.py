@@ -36,6 +36,7 @@ def classification_metrics(
         "accuracy_low": float(low),
         "accuracy_high": float(high),
         "balanced_accuracy": float(recall[present].mean()),
+        # as in scikit-learn: the classes that occur in the labels or in the predictions
         "macro_f1": float(f1[present | np.isin(np.arange(len(classes)), predicted)].mean()),
         "loss": -float(log_probabilities[np.arange(len(labels)), labels].mean(dtype=np.float64)),
         "errors": int((~correct).sum()),

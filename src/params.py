@@ -118,7 +118,7 @@ class Train(StrictModel):
     augmentation: Augmentation
     normalize: Annotated[
         Normalize | None,  # None is `auto`
-        BeforeValidator(lambda value: None if value == "auto" else value or {}),
+        BeforeValidator(lambda value: None if value == "auto" else value or {}),  # {} makes null an error
         PlainSerializer(lambda value: value or "auto"),
     ]
     device: Literal["auto", "cpu", "cuda", "mps"]
@@ -168,9 +168,9 @@ class Params(StrictModel):
         if train.batch_norm and not (model.name in MODELS and MODELS[model.name].batch_norm):
             raise ValueError(f"`{model.name}` does not support train.batch_norm (adding batch norm): set it to false")
         if train.normalize and {len(train.normalize.mean), len(train.normalize.std)} != {prepare.channels}:
-            raise ValueError(f"train.normalize needs {prepare.channels} values each of mean and std, or auto")
+            raise ValueError(f"train.normalize needs one mean and one std per channel ({prepare.channels}), or auto")
         if train.augmentation.shift >= prepare.image_size / 2:
-            raise ValueError("train.augmentation.shift is half of prepare.image_size or more: set it below")
+            raise ValueError("train.augmentation.shift is half of prepare.image_size or more: set it below half")
         if train.augmentation.saturation and prepare.channels == 1:
             raise ValueError("train.augmentation.saturation needs color images: set it to 0")
         return self
@@ -203,7 +203,7 @@ def check_params(
 
     Raises:
         PipelineError: lists every unknown key (with the nearest known one), missing key, wrong type and value out of
-            range, and the first contradiction of each section that has none of these.
+            range. A section without such mistakes is also checked for contradictions; the first one is listed.
     """
     try:
         return Params.model_validate(values)

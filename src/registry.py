@@ -101,8 +101,8 @@ def check_network(name: str, shape: Shape, progressive_resizing: bool, pretraine
         return
     check_name(name)
     if pretrained and name in ("googlenet", "inception_v3"):
-        raise ValueError(f"the pretrained `{name}` needs another normalization of the images; resnet18 does not")
-    if pretrained and name.startswith(("vit_", "maxvit_")):  # their weights hold one value per position
+        raise ValueError(f"the pretrained `{name}` needs a normalization that is not supported; use resnet18")
+    if pretrained and name.startswith(("vit_", "maxvit_")):  # their position embeddings fit one image size
         size = pretrained_weights(name).meta["min_size"][0]
         if side != size:
             raise ValueError(f"the pretrained `{name}` reads {size} x {size} pixels: set prepare.image_size to {size}")

@@ -47,9 +47,10 @@ class Augmentations:
 def sample_augmentations(count: int, settings: Augmentation, generator: torch.Generator) -> Augmentations:
     """Sample `count` augmentations.
 
-    Angles, scale, shifts and color factors are uniform from -limit to +limit. Crop, flip and erasing happen with a
-    probability. The order is that of torchvision's `affine` after `hflip`: flip, shear, rotate clockwise, scale, shift.
-    Then follow brightness, contrast, saturation and, after normalization, erasing (Zhong et al., Random Erasing, 2017).
+    Angles and shifts are uniform from -limit to limit, scale and color factors from 1 - limit to 1 + limit. Crop, flip
+    and erasing happen with a probability. The order is that of torchvision's `affine` after `hflip`: flip, shear,
+    rotate clockwise, scale, shift. Then follow brightness, contrast, saturation and, after normalization, erasing
+    (Zhong et al., Random Erasing, 2017).
     """
 
     def uniform(limit: float) -> Tensor:

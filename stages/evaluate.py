@@ -36,10 +36,10 @@ def main(params: Params, prepared: Path, model: Path, metrics: Path) -> None:
     write_json(metrics / "evaluate.json", values)
     best, guesses = log_probabilities.max(dim=1)
     confidence, predicted = best.exp().numpy(), guesses.numpy()
-    names = [[classes[index] for index in indices] for indices in (labels, predicted)]
-    columns = [range(len(labels)), *names, confidence.tolist(), *([test_set.files] if test_set.files else [])]
-    header = ["index", "actual", "predicted", "confidence", "file"][: len(columns)]
-    write_csv(metrics / "predictions.csv", header, zip(*columns, strict=True))
+    actual_names, predicted_names = ([classes[index] for index in indices] for indices in (labels, predicted))
+    predictions = {"index": range(len(labels)), "actual": actual_names, "predicted": predicted_names}
+    predictions |= {"confidence": confidence.tolist()} | ({"file": test_set.files} if test_set.files else {})
+    write_csv(metrics / "predictions.csv", list(predictions), zip(*predictions.values(), strict=True))
     table = {"class": classes, **per_class_metrics(labels, predicted, len(classes))}
     write_csv(metrics / "per_class.csv", list(table), zip(*table.values(), strict=True))
 
@@ -47,8 +47,8 @@ def main(params: Params, prepared: Path, model: Path, metrics: Path) -> None:
     shown = mistakes[np.argsort(-confidence[mistakes], kind="stable")[:EXPLAINED]]
     images = test_set.images[shown]
     heat = occlusion(net, images, predicted[shown], metadata.normalize, device)
-    captions = [f"{names[0][index]}\n→ {names[1][index]}" for index in shown]
-    title = "Most confident mistakes (actual → predicted): the colored parts decide"
+    captions = [f"{actual_names[index]}\n→ {predicted_names[index]}" for index in shown]
+    title = "Most confident mistakes (actual → predicted). Colored: parts that caused the prediction"
     draw_image_grid(metrics / "occlusion.png", overlay_heat(images, heat), captions, title, columns=6)
     low, high = values["accuracy_low"], values["accuracy_high"]
     print(f"test accuracy {values['accuracy']:.4f} (95 % interval {low:.4f} to {high:.4f})", flush=True)

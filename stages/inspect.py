@@ -24,6 +24,7 @@ def main(params: Params, prepared: Path, metrics: Path) -> None:
     rows = [(*key, *row) for key, found in findings.items() for row in found]
     write_csv(metrics / "findings.csv", ["finding", "split", "file", "detail"], rows)
     normalize = params.train.normalize
+    # pretrained weights need the mean and std of ImageNet, so those of the data may differ
     check_audit(report, findings, params.inspect, None if params.model.pretrained else normalize, prepared)
     train_set = splits["train"]
     counts = [split.counts().tolist() for split in splits.values()]
@@ -35,7 +36,8 @@ def main(params: Params, prepared: Path, metrics: Path) -> None:
     plot_sample_training_images(metrics / "samples.png", samples.images, names, "Training images")
     settings = params.train.augmentation
     augmentations = sample_augmentations(len(samples), settings, torch.Generator().manual_seed(params.inspect.seed))
-    mean = torch.tensor(normalize.mean if normalize else report["train"]["mean"]).view(-1, 1, 1)  # fills erased parts
+    mean = torch.tensor(normalize.mean if normalize else report["train"]["mean"]).view(-1, 1, 1)
+    # normalize by the mean only and add it again: pixels stay from 0 to 1, and erased parts show the mean
     centered = Normalize(mean=mean.flatten().tolist(), std=[1])
     augmented = preprocess(torch.from_numpy(samples.images), centered, augmentations, settings.interpolation) + mean
     changes = ", ".join(f"{key} {value:g}" for key, value in settings if value and key != "interpolation")

@@ -152,7 +152,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("runs", nargs=2, metavar=("A", "B"), help="a git revision, an experiment, or workspace")
     parser.add_argument("--gate", action="store_true", help="exit with status 1 if B is significantly worse")
-    parser.add_argument("--floor", type=float, default=0, metavar="ACCURACY", help="also if B is below this accuracy")
+    parser.add_argument("--floor", type=float, default=0, metavar="ACCURACY", help="like --gate, or if B is below it")
     parser.add_argument("--json", action="store_true", help="print JSON")
     options = parser.parse_args()
     with exit_on_error():

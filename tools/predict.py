@@ -48,8 +48,8 @@ def expand_folders(names: Iterable[str]) -> list[str]:
 def read_images(names: list[str], metadata: ModelMetadata) -> Iterator[np.ndarray | ValueError]:
     """Yield each image as the model reads it, or why it cannot be read. "-" is standard input.
 
-    If the classes are 0 to 9, that is the digit in it: uint8 [28, 28]. Otherwise it is the image as `stages.prepare`
-    reads it: uint8 [height, width] or [height, width, 3].
+    If the classes are 0 to 9, find the digit in the image and yield uint8 [28, 28]. Otherwise read the image as
+    `stages.prepare` does, and yield uint8 [height, width] or [height, width, 3].
     """
     files: list[Path | BinaryIO] = [
         io.BytesIO(sys.stdin.buffer.read()) if name == "-" else Path(name) for name in names

@@ -69,7 +69,7 @@ def reproduce(folder: Path, settings: Mapping[str, object]) -> Outputs:
         raise PipelineError(
             f"`{command}` exits with status {done.returncode} in a clean clone of the last commit:\n"
             + (done.stdout[-2000:] + done.stderr[-2000:]).rstrip(),
-            f"git clone '{ROOT}' again && cd again && make repro",
+            f"git clone '{ROOT}' /tmp/clone && cd /tmp/clone && make repro",
         )
     return recorded_outputs(folder)
 

@@ -36,7 +36,7 @@ def save_tensors(path: Path, tensors: Mapping[str, np.ndarray], metadata: Mappin
 
 
 def load_tensors(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-    """Map arrays into memory, read the metadata, and check the SHA-256. Changed items are not written to the file.
+    """Map arrays into memory, read the metadata, and check the SHA-256. Changes to the arrays stay in memory.
 
     Raises:
         ValueError: the file is missing, has another format or has changed.

@@ -53,10 +53,10 @@ def init_weights(net: nn.Module, scheme: str, seed: int) -> None:
 
 
 def load_pretrained(net: nn.Module, name: str) -> None:
-    """Load torchvision's default weights into `net`. A head for another number of classes keeps its own.
+    """Load torchvision's default weights into `net`. A head for another number of classes keeps its random weights.
 
-    The SHA-256 of the file must start with the digits in its name, also if it was there before. Only then it is read,
-    with `weights_only=True`, which runs no code of the file.
+    The SHA-256 of the file, downloaded or cached, must start with the digits in its name. It is read with
+    `weights_only=True`, which runs no code of the file.
 
     Raises:
         PipelineError: the file is damaged, has more than tensors, or is neither on this machine nor downloadable.
@@ -82,7 +82,7 @@ def load_pretrained(net: nn.Module, name: str) -> None:
         tensors = {re.sub(r"\.(norm|conv)\.(\d)\.", r".\1\2.", key): tensor for key, tensor in tensors.items()}
     own, head = net.state_dict(), f"{find_head(net)}."
     for key in [key for key in tensors if key.startswith(head) and tensors[key].shape != own[key].shape]:
-        del tensors[key]  # in place: the versions in tensors._metadata convert the layer names of older files
+        del tensors[key]  # in place: a new dict would lose tensors._metadata, which older files need
     missing = [key for key in net.load_state_dict(tensors, strict=False).missing_keys if not key.startswith(head)]
     if missing:
         raise PipelineError(

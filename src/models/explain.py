@@ -31,7 +31,7 @@ def occlusion(
     mean = (255 * np.array(normalize.mean)).round()
     drops = np.zeros((len(images), GRID, GRID), np.float32)
     for image, target, drop in zip(images, classes, drops, strict=True):
-        copies = np.repeat(image[None], GRID * GRID + 1, axis=0)
+        copies = np.repeat(image[None], GRID * GRID + 1, axis=0)  # one per masked place, and the last without a mask
         for copy, (row, column) in zip(copies, product(range(GRID), repeat=2), strict=False):
             top, bottom = (round((row + offset) / GRID * image.shape[0]) for offset in (-0.5, MASK - 0.5))
             left, right = (round((column + offset) / GRID * image.shape[1]) for offset in (-0.5, MASK - 0.5))

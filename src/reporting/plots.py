@@ -43,7 +43,7 @@ def plot_train_test_metrics(
                 axis.set_title(f"{name} {metric}: {values.iloc[-1]:{form}}")
                 axis.plot(history["epoch"], values, color=color, marker="o", markersize=4)
                 axis.margins(x=0.08, y=0.15)
-                if split == measured_on:
+                if split == measured_on:  # false in both columns if measured_on is "test": no reference line
                     axis.axhline(final[metric], **REFERENCE)
                     style: Any = {"textcoords": "offset points", "ha": "left", "fontsize": 10, "color": TEXT_GRAY}
                     text, position = f"test {final[metric]:{form}}", (0.02, final[metric])
@@ -76,7 +76,7 @@ def plot_confusion_matrix(
     with saved_figure(path, side, side, dpi) as figure:
         axis = figure.subplots()
         axis.set_title(f"{errors.sum():,} mistakes in {counts.sum():,} test images", pad=12)
-        # the root shows single mistakes next to many, twice the maximum keeps the color light behind the count
+        # the square root keeps single mistakes visible; vmax at twice the maximum keeps colors light behind the numbers
         shades: Any = {"vmin": 0, "vmax": 2 * max(1, errors.max()) ** 0.5, "edgecolor": "white", "linewidth": 2}
         colors = mpl.colormaps["Oranges"].with_extremes(bad="#F6F7F9")
         places = range(len(classes))

@@ -80,7 +80,7 @@ def exclusive_lock(path: Path) -> Iterator[None]:
 def main_checkout(path: Path) -> Path:
     """Return `path` in the main checkout.
 
-    Queued and temporary experiments run in a copy, in `.dvc/tmp/exps`. DVC_ROOT names the main checkout there, too.
+    Queued and temporary experiments run in a copy under `.dvc/tmp/exps`. Even there, DVC_ROOT is the main checkout.
     """
     root = Path(os.environ.get("DVC_ROOT", "")).resolve()
     return root / path if root / ".dvc/tmp/exps" in Path.cwd().resolve().parents else path

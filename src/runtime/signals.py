@@ -41,7 +41,7 @@ def defer_signals() -> Iterator[Callable[[], bool]]:
     try:
         yield lambda: bool(received)
     finally:
-        if not received:
+        if not received:  # else keep the handlers: a second signal must not interrupt the exit
             for number, handler in previous.items():
                 signal.signal(number, handler)
     if received:
@@ -65,8 +65,8 @@ def _wait_for_dvc_to_die() -> None:
                 break
             child = ancestor
         dvc = ancestor  # its child is this process, a shell or torchrun
-        # When dvc dies, its child gets another parent. If dvc died before this loop, the ancestor found above is that
-        # other parent, such as init. It is in another process group.
+        # When dvc dies, its child gets another parent, and the loop ends. If dvc died before the search above, `dvc` is
+        # already that other parent, such as init. It has another process group, so the loop ends at once.
         while child.ppid() == dvc.pid and os.getpgid(dvc.pid) == os.getpgid(child.pid):
             time.sleep(0.1)
     # pthread_kill interrupts the main thread even while it waits in a system call

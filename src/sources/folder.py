@@ -24,11 +24,11 @@ def read_folder(folder: Path, settings: Prepare, scratch: Path) -> tuple[Dataset
 
     Args:
         folder: the images.
-        settings: how to split, size and format.
+        settings: the section `prepare` of params.yaml.
         scratch: where to create the temporary file.
 
     Returns:
-        The splits train, validation and test. If no images are held out for validation, it is the test split.
+        The splits train, validation and test. Without a validation set, the test set is returned twice.
 
     Raises:
         PipelineError: fewer than two classes, a class without images, files that are not images, or a group that does
@@ -52,7 +52,7 @@ def _split_files(folder: Path, settings: Prepare) -> tuple[list[str], list[str],
         names = [name for name in VALIDATION if settings.validation and (folder / name).is_dir()]
         validation = [file for name in names for file in _list_files(folder, f"{name}/")]
         if unknown := {_class_of(file) for file in validation + test} - {_class_of(file) for file in train}:
-            message = f"{folder} has no images of class {', '.join(sorted(unknown))} in train, but in val or test"
+            message = f"{folder} has images of class {', '.join(sorted(unknown))} in val or test, but none in train"
             raise PipelineError(message, f"ls '{folder}'/*/   # add them to train, or remove the class")
     elif (folder / "train").is_dir() and any((folder / name).is_dir() for name in VALIDATION):
         raise PipelineError(f"{folder} has train/ and a validation split, but no test/", f"ls '{folder}'")
@@ -85,7 +85,7 @@ def _class_of(file: str) -> str:
 
 
 def _hold_out(files: list[str], count: int, parameter: str, settings: Prepare) -> tuple[list[str], list[str]]:
-    """Return the other files and about `count` held-out files, the files of each group together."""
+    """Split `files` into remaining and held-out files. About `count` are held out, and no group is divided."""
     classes, labels = np.unique([_class_of(file) for file in files], return_inverse=True)
     pattern = settings.group or "(?s).+"  # without a parameter, each file is its own group
     numbers: dict[str, int] = {}
@@ -95,7 +95,7 @@ def _hold_out(files: list[str], count: int, parameter: str, settings: Prepare) -
 
 
 def _group_of(file: str, pattern: str) -> str:
-    """Return what the pattern matches in "class/file.png", or its first group if it has one."""
+    """Return the part of "class/file.png" that the pattern matches, or the pattern's first (...) if it has one."""
     match = re.search(pattern, "/".join(file.split("/")[-2:]))
     key = match[min(1, match.re.groups)] if match else None
     if key is None:

@@ -14,7 +14,7 @@ FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF")
 MAX_PIXELS = 32_000_000  # RGBA of this size takes 128 MB, and two copies are in memory
 Image.MAX_IMAGE_PIXELS = MAX_PIXELS // 2  # Pillow warns above it, and refuses twice as many
 warnings.filterwarnings("ignore", module="PIL")  # about damaged metadata; catch_warnings does not work in threads
-MAX_SIDE = 400  # pixels of the longer side, or 8 times image_size; larger images are reduced first
+MAX_SIDE = 400  # pixels; images are first reduced to this longer side, or to 8 * image_size if that is more
 BLOCK = 128  # images that are in memory at a time: 19 MB for 224 x 224 x 3
 FITS: Any = {"pad": partial(ImageOps.pad, color="black"), "crop": ImageOps.fit, "stretch": Image.Image.resize}
 
@@ -72,8 +72,9 @@ def _decode(file: Path | BinaryIO, channels: int, side: int, whole: bool) -> tup
     Args:
         file: the image file.
         channels: 1 for mode "L", 3 for mode "RGB".
-        side: an image with a longer side is reduced to it.
-        whole: if false, the shorter side counts.
+        side: larger images are reduced to this many pixels on the longer side.
+        whole: whether the whole image is used. If false, `side` applies to the shorter side, because the longer one may
+            be cropped or squeezed.
     """
     mode = "L" if channels == 1 else "RGB"
     try:
@@ -84,8 +85,9 @@ def _decode(file: Path | BinaryIO, channels: int, side: int, whole: bool) -> tup
                 raise ValueError("32 bits per pixel, expected 8 or 16")
             width, height = opened.size
             bound = side if whole else side * max(width, height) // min(width, height)
-            enough = max(MAX_SIDE, side // 4)  # of the shorter side, to decode large JPEGs at a fraction of their size
-            opened.draft(mode, (enough, enough))
+            # draft decodes large JPEGs at 1/2, 1/4 or 1/8 of their size, but with no side below this minimum
+            minimum = max(MAX_SIDE, side // 4)
+            opened.draft(mode, (minimum, minimum))
             is_16_bit = opened.mode.startswith("I")
             if not is_16_bit:  # Pillow resizes 16-bit images in big-endian order wrongly
                 opened.thumbnail((bound, bound), reducing_gap=2)

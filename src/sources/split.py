@@ -17,8 +17,9 @@ def stratified_split(
 ) -> np.ndarray:
     """Select `count` random images to hold out, each class in proportion to its size, but at least one of each.
 
-    The count of each class is rounded by the largest remainder method, so that their sum is `count`. With groups, that
-    fraction of the groups is selected. A group counts for the class of its first image.
+    The counts of the classes are rounded by the largest remainder method, so that they add up to `count`. With groups,
+    whole groups are held out: the same fraction of the groups as `count` is of the images. The class of a group is the
+    class of its first image.
 
     Args:
         labels: the class of each image, integers [n].
@@ -26,7 +27,8 @@ def stratified_split(
         count: the number of images to hold out; 0 for none.
         seed: which images to select.
         parameter: the name of the parameter that sets `count`, for the error message.
-        groups: the group of each image, integers [n] in the order of their first images; None if each is its own.
+        groups: the group of each image, integers [n], numbered from 0 in order of first appearance. None: each image is
+            a group of its own.
 
     Returns:
         bool [n], true for held-out images.
@@ -35,19 +37,19 @@ def stratified_split(
         PipelineError: a class would be missing in one of the two splits.
     """
     groups = np.arange(len(labels)) if groups is None else groups
-    first = labels[np.unique(groups, return_index=True)[1]]
-    number = round(count * len(first) / len(labels))
-    sizes = np.bincount(first)
-    exact = sizes * number / len(first)
+    group_labels = labels[np.unique(groups, return_index=True)[1]]  # the class of each group
+    number = round(count * len(group_labels) / len(labels))  # of groups to hold out
+    sizes = np.bincount(group_labels)
+    exact = sizes * number / len(group_labels)
     selected = np.floor(exact).astype(int)
     by_remainder = np.argsort(selected - exact, kind="stable")  # ties go to the lower class
     selected[by_remainder[: number - selected.sum()]] += 1
     if 0 < count < len(labels):
         selected = selected.clip(1, np.maximum(sizes - 1, 1))
     random = np.random.default_rng(seed)
-    held_out_groups = np.zeros(len(first), bool)
+    held_out_groups = np.zeros(len(group_labels), bool)
     for label, wanted in enumerate(np.minimum(selected, sizes)):
-        held_out_groups[random.choice(np.flatnonzero(first == label), wanted, replace=False)] = True
+        held_out_groups[random.choice(np.flatnonzero(group_labels == label), wanted, replace=False)] = True
     held_out: np.ndarray = held_out_groups[groups]
     parts = (labels[held_out], labels[~held_out]) if count else ()
     missing = {classes[label] for part in parts for label in np.setdiff1d(labels, part)}

@@ -100,6 +100,7 @@ def iterate_batches(state: TrainState, images: Tensor, labels: Tensor, epoch: in
     """
     settings, device, (height, width) = state.settings, state.compute.device, images.shape[1:3]
     first, last = epoch * state.steps.per_epoch, min((epoch + 1) * state.steps.per_epoch, state.steps.total)
+    # epochs count from 1 here, as in history.csv
     generator = torch.Generator().manual_seed(derive_seed(settings.seed, epoch + 1))
     order = torch.randperm(len(images), generator=generator)
     augmentations = sample_augmentations(len(images), settings.augmentation, generator)
@@ -108,7 +109,7 @@ def iterate_batches(state: TrainState, images: Tensor, labels: Tensor, epoch: in
         low_res = step < settings.low_res_fraction * state.steps.total
         size = (round(height * LOW_RES), round(width * LOW_RES)) if low_res else None
         chosen = batches[step - first][rank() :: world_size()]
-        # without augmentation, low resolution still needs an identity, because it is the warp that resizes
+        # low resolution needs augmentations, even if all are the identity: only `warp` resizes
         augment = low_res or not settings.augmentation.is_identity
         drawn = augmentations[chosen].to(device) if augment else None
         interpolation = settings.augmentation.interpolation

@@ -286,15 +286,15 @@ def test_network_that_reads_the_images_is_accepted(params: Params, name: str, ch
         ("resnet18", 3, 64, {"batch_norm": True}, "`resnet18` does not support train.batch_norm"),
         (
             "resnet18", 3, 64, {"normalize": {"mean": [0.5], "std": [0.5]}},
-            "train.normalize needs 3 values each of mean and std, or auto",
+            "train.normalize needs one mean and one std per channel (3), or auto",
         ),
         (
             "resnet18", 3, 64, {"normalize": {"mean": [0.5] * 3, "std": [0.5] * 2}},
-            "train.normalize needs 3 values each of mean and std, or auto",
+            "train.normalize needs one mean and one std per channel (3), or auto",
         ),
         (
             "resnet18", 1, 64, {"normalize": {"mean": [0.5] * 3, "std": [0.5] * 3}},
-            "train.normalize needs 1 values each of mean and std, or auto",
+            "train.normalize needs one mean and one std per channel (1), or auto",
         ),
     ],
 )  # fmt: skip
