@@ -8,6 +8,14 @@ import pytest
 from src.runtime.signals import SIGNALS, defer_signals, ignore_signals, raise_on_signals
 
 
+@pytest.fixture(autouse=True)
+def heeded_signals() -> None:
+    """Heed the signals, even if the tests run in the background of a shell, which ignores SIGINT."""
+    for number in SIGNALS:
+        if signal.getsignal(number) == signal.SIG_IGN:
+            signal.signal(number, signal.default_int_handler)
+
+
 @pytest.mark.parametrize("number", SIGNALS)
 def test_deferred_signal_is_seen_and_raised_at_the_end(number: signal.Signals) -> None:
     raise_on_signals()
