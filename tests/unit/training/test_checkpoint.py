@@ -87,7 +87,7 @@ def check_resumed(
     create: Callable[[], TrainState], data: tuple[Dataset, Dataset], stops: tuple[int, ...], folder: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> TrainState:  # fmt: skip
-    """Check that a training stopped after each of `stops` steps ends in the weights and history of the whole one."""
+    """Interrupt a run after each number of steps in `stops`. Compare the resumed run with an uninterrupted one."""
     whole = create()
     history = train(whole, *data)
     for stop in stops:

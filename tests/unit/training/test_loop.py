@@ -148,7 +148,7 @@ def test_network_of_torchvision_trains_with_every_technique(
     optimizer: str,
     interpolation: str,
 ) -> None:
-    """Five steps: two at 23 of 32 pixels, then three at full size, of which those in the middle use half of a batch."""
+    """Two steps at 23 of 32 pixels, then three at full size. The steps in the middle train on half of a batch."""
     data, validation_set = (random_dataset(40, seed, side=32, channels=channels) for seed in (0, 1))
     shapes, plain_step = [], loop.train_step
 

@@ -1,4 +1,4 @@
-"""What a person sees of a training run."""
+"""The output of a training run."""
 
 import io
 import sys
