@@ -1,21 +1,32 @@
 # Every target but help first builds .venv from the two requirements*.txt, if it is missing or older than they are.
 .DEFAULT_GOAL := help
-.PHONY: help repro test test-all test-long test-real lint verify verify-quick verify-portable bench bench-quick lock
+.PHONY: help repro test test-all test-long test-real lint verify verify-quick verify-portable bench bench-quick terminal lock
 .DELETE_ON_ERROR:
 
 PYTHON ?= python3
 COMPILE := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url
+LOCKS := -r requirements.txt -r requirements-dev.txt
+UV := VIRTUAL_ENV=.venv uv pip install --quiet --require-hashes
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 help: ## List the commands
-	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/^([a-z-]+):.*## /make \1\t/' | expand -t 22
+	@awk -F ':.*## ' '/^##@/ {print "\n" substr($$0, 5)} /^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' Makefile
+
+##@ Use it
 
 repro: .venv/ready ## Run the pipeline: from MNIST to metrics, plots and dvc.lock
 	dvc repro
 
-test: .venv/ready ## Run the unit tests and one pipeline from end to end, in about two minutes
+##@ Test it
+
+test: .venv/ready ## Run the unit tests and the pipeline once, end to end, in about two minutes
 	pytest tests/unit tests/integration/test_pipeline.py
+
+lint: .venv/ready ## Check style and types
+	ruff check .
+	ruff format --check .
+	mypy
 
 test-all: .venv/ready ## Run all tests except test-long and test-real; starts servers, a browser and queues, and kills processes
 	pytest
@@ -26,20 +37,19 @@ test-long: .venv/ready ## Run the crash tests: kill training runs and dvc many t
 test-real: repro ## Test whether the trained model classifies photos and printed digits
 	pytest -m real
 
-verify: .venv/ready ## Run two clean clones and compare every output with the other clone and with dvc.lock
+##@ Check that results are reproducible
+
+verify: .venv/ready ## Run the pipeline in two clean clones and compare all outputs with each other and with dvc.lock
 	python -m tools.verify
 
-verify-quick: .venv/ready ## Run two clean clones with a tenth of an epoch and compare their outputs, but not with dvc.lock
+verify-quick: .venv/ready ## Like verify, but with a tenth of an epoch and without dvc.lock
 	python -m tools.verify --quick
 
 verify-portable: .venv/ready ## Compare a short portable run on this processor with the committed MD5 sums
 	dvc repro prepare
 	python -m tools.verify --portable
 
-lint: .venv/ready ## Check style and types
-	ruff check .
-	ruff format --check .
-	mypy
+##@ Measure and maintain
 
 bench: .venv/ready ## Measure all recipes against the notebook's training code: more than an hour
 	dvc repro prepare
@@ -48,6 +58,9 @@ bench: .venv/ready ## Measure all recipes against the notebook's training code: 
 bench-quick: .venv/ready ## Measure the quick recipes, write nothing
 	dvc repro prepare
 	python -m benchmarks.bench --quick
+
+terminal: repro ## Run the commands shown in the README and draw docs/terminal.svg
+	python -m docs.terminal
 
 lock: .venv/ready ## Write both requirements*.txt from requirements*.in
 	$(COMPILE) requirements.in -o requirements.txt
@@ -60,6 +73,10 @@ lock: .venv/ready ## Write both requirements*.txt from requirements*.in
 	  exit 1; }
 	@echo "Setting up .venv from requirements.txt and requirements-dev.txt (a few minutes, 6 GB)"
 	@$(PYTHON) -m venv --clear .venv
-	@.venv/bin/python -m pip install --quiet --require-hashes -r requirements.txt -r requirements-dev.txt
+	@sed -n '/^uv==/,/[^\\]$$/p' requirements-dev.txt > .venv/uv.txt
+	@pip install --quiet --require-hashes -r .venv/uv.txt
+	@$(UV) $(LOCKS) || { \
+	  echo "warning: uv failed; trying pip, which is slower and knows your pip.conf" >&2; \
+	  pip install --quiet --require-hashes $(LOCKS); }
 	@.venv/bin/python -m tools.page
 	@touch .venv/ready
