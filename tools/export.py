@@ -1,0 +1,140 @@
+"""Export the model as ONNX, and compare it with torch on the test set.
+
+python -m tools.export model.onnx
+
+The input is uint8 [batch, height, width], or [batch, height, width, 3] in color. The output is the probability of each
+class, float32 [batch, classes]. Class names and commit are in the metadata of the file.
+"""
+
+import argparse
+import json
+import subprocess
+import time
+import warnings
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+import pandas as pd
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from src.data.dataset import load_dataset
+from src.models.inference import batch_size
+from src.models.model_file import load_model
+from src.params import Normalize, load_yaml
+from src.runtime.cli import exit_on_error
+from src.runtime.errors import PipelineError
+from src.runtime.files import write_bytes
+from src.transforms import preprocess
+from tools.predict import MODEL
+
+TEST_SET = Path("data/prepared/test.safetensors")
+TOLERANCE = 1e-4  # largest accepted difference between the probabilities of torch and onnxruntime
+
+
+class Classifier(nn.Module):
+    """A network with normalization before it and softmax after it."""
+
+    def __init__(self, net: nn.Module, normalize: Normalize) -> None:
+        super().__init__()
+        self.net, self.normalize = net.eval(), normalize
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Map uint8 images [batch, height, width] or [batch, height, width, 3] to probabilities [batch, classes]."""
+        return F.softmax(self.net(preprocess(images, self.normalize)), dim=1)
+
+
+def to_onnx(classifier: Classifier, images: np.ndarray, metadata: dict[str, str]) -> bytes:
+    """Return an ONNX model for any batch size.
+
+    Args:
+        classifier: the network.
+        images: uint8, an example of two images or more.
+        metadata: text by key.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # deprecations inside torch's exporter
+        program = torch.onnx.export(
+            classifier,
+            (torch.from_numpy(images),),
+            input_names=["images"],
+            output_names=["probabilities"],
+            dynamic_shapes=({0: torch.export.Dim("batch")},),
+            verbose=False,
+        )
+    model = program.model_proto  # type: ignore[union-attr]
+    onnx.helper.set_model_props(model, metadata)
+    return bytes(model.SerializeToString())
+
+
+def commit_of(model: Path) -> str:
+    """Return the git commit whose dvc.lock first recorded the model file, or "" if there is none."""
+    stages = load_yaml(Path("dvc.lock").read_text())["stages"].values() if Path("dvc.lock").exists() else ()
+    sums = [out["md5"] for stage in stages for out in stage["outs"] if Path(out["path"]) == model]
+    if not sums:
+        return ""
+    command = ["git", "log", "--reverse", "--format=%H", f"-S{sums[0]}", "--", "dvc.lock"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    return done.stdout.split("\n")[0]
+
+
+def compare(classifier: Classifier, model: bytes, images: np.ndarray) -> tuple[pd.DataFrame, int, float]:
+    """Run torch and onnxruntime on the same images.
+
+    Args:
+        classifier: the network in torch.
+        model: the same network as ONNX.
+        images: uint8 [n, height, width] or [n, height, width, 3].
+
+    Returns:
+        A table of the images per second of both, the number of images that get different classes, and the largest
+        difference between two probabilities.
+    """
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()
+    session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    size = batch_size(images)
+    batches = [images[start : start + size] for start in range(0, len(images), size)]
+    outputs, speed = [], {}
+    for name, run in (
+        ("torch", lambda batch: classifier(torch.from_numpy(batch)).numpy()),
+        ("onnxruntime", lambda batch: session.run(None, {"images": batch})[0]),
+    ):
+        start = time.perf_counter()
+        with torch.inference_mode():
+            outputs.append(np.concatenate([run(batch) for batch in batches]))
+        speed[name] = round(len(images) / (time.perf_counter() - start))
+    first, second = outputs
+    different = int((first.argmax(axis=1) != second.argmax(axis=1)).sum())
+    return pd.Series(speed, name="images per second").to_frame(), different, float(np.abs(first - second).max())
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("target", type=Path, metavar="TARGET", help="the ONNX file to write")
+    parser.add_argument("--model", type=Path, default=MODEL, metavar="PATH", help=f"instead of {MODEL}")
+    options = parser.parse_args()
+    with exit_on_error():
+        net, metadata = load_model(options.model)
+        images = load_dataset(TEST_SET).images
+        classifier = Classifier(net, metadata.normalize)
+        properties = {"network": metadata.network, "commit": commit_of(options.model)}
+        model = to_onnx(classifier, images[:2], {"classes": json.dumps(metadata.classes), **properties})
+        table, different, largest = compare(classifier, model, images)
+        if different or largest > TOLERANCE:
+            raise PipelineError(
+                f"onnxruntime and torch disagree: {different} of {len(images):,} images get different classes, and "
+                f"probabilities differ by up to {largest:.2g}, expected {TOLERANCE:.2g} at most",
+                "make .venv/ready   # installs the tested versions; then repeat the command",
+            )
+        write_bytes(options.target, model)
+    print(table.to_string())
+    print(f"same class for all {len(images):,} test images; probabilities differ by {largest:.1g} at most")
+    print(f"wrote {options.target}: {len(model):,} bytes, commit {properties['commit'] or 'none'}")
+
+
+if __name__ == "__main__":
+    main()
