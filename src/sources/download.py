@@ -58,7 +58,7 @@ def download(raw: Path, spec: DatasetSpec) -> dict[str, bytes]:
     Downloaded files are saved in `raw`, so that the next call needs no network.
 
     Raises:
-        PipelineError: a file in `raw` has another SHA-256, or no source provides the missing files.
+        PipelineError: a file in `raw` has the wrong SHA-256, or no source provides the missing files.
     """
     files = {name: content for name, digest in spec.sha256.items() if (content := _read_raw(raw / name, digest))}
     missing = [name for name in spec.sha256 if name not in files]
@@ -86,7 +86,7 @@ def decode(files: dict[str, bytes], prefix: str, classes: list[str]) -> Dataset:
     """Decode the images and labels of one part of MNIST: prefix "train" or "t10k".
 
     Raises:
-        PipelineError: the files do not fit each other or the classes.
+        PipelineError: the files do not match each other or the classes.
     """
     try:
         images, labels = (read_idx(files[f"{prefix}-{name}"]) for name in ("images-idx3-ubyte", "labels-idx1-ubyte"))
@@ -141,7 +141,7 @@ def _read_raw(path: Path, sha256: str) -> bytes | None:
 
 
 def _verify(content: bytes, sha256: str, name: str) -> None:
-    """Raise ValueError if the content has another SHA-256."""
+    """Raise ValueError if the content has a different SHA-256."""
     if (found := hashlib.sha256(content).hexdigest()) != sha256:
         raise ValueError(f"{name} has SHA-256 {found}, expected {sha256}")
 

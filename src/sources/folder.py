@@ -3,6 +3,7 @@
 import itertools
 import re
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,13 +15,14 @@ from src.runtime.errors import PipelineError
 from src.sources.image_file import load_images
 from src.sources.split import stratified_split
 
-VALIDATION = ("val", "valid", "validation")  # names of the folder of a given validation split
+VALIDATION = ("val", "valid", "validation")  # accepted names of the folder with the validation split
 
 
 def read_folder(folder: Path, settings: Prepare, scratch: Path) -> tuple[Dataset, Dataset, Dataset]:
-    """Split and read the image files `folder`/class/*, or the splits `folder`/train/class/*, test and val (optional).
+    """Read the image files `folder`/class/* and split them, or the splits `folder`/{train,val,test}/class/*.
 
-    Hidden files are ignored. The images are in a temporary file, not in memory.
+    Without val, validation images are held out of train. Hidden files are ignored. The images are in a temporary
+    file, not in memory.
 
     Args:
         folder: the images.
@@ -32,7 +34,7 @@ def read_folder(folder: Path, settings: Prepare, scratch: Path) -> tuple[Dataset
 
     Raises:
         PipelineError: fewer than two classes, a class without images, files that are not images, or a group that does
-            not match or leaves a class without images in one of the splits.
+            not match, is in two given splits, or leaves a class without images in one of the splits.
     """
     parts = _split_files(folder, settings)
     files = [file for part in parts for file in part]
@@ -61,11 +63,26 @@ def _split_files(folder: Path, settings: Prepare) -> tuple[list[str], list[str],
         train, test = _hold_out(files, max(1, round(settings.test * len(files))), "prepare.test", settings)
     if not validation:
         train, validation = _hold_out(train, settings.validation, "prepare.validation", settings)
+    if settings.group:
+        _check_groups((train, validation, test), settings.group)
     return train, validation, test
 
 
+def _check_groups(splits: Sequence[list[str]], pattern: str) -> None:
+    """Raise PipelineError if a group has files in several splits: given splits may divide it."""
+    first: dict[str, tuple[int, str]] = {}  # group: number of the split and name of its first file
+    for number, files in enumerate(splits):
+        for file in files:
+            split, other = first.setdefault(_group_of(file, pattern), (number, file))
+            if split != number:
+                raise PipelineError(
+                    f"prepare.group `{pattern}` puts {other} and {file} into one group, but they are in two splits",
+                    "dvc exp run -S prepare.group=''   # or move the files of a group into one split",
+                )
+
+
 def _list_files(folder: Path, part: str) -> list[str]:
-    """Return the visible files `part`class/* relative to `folder`, in the order of classes and names."""
+    """Return the visible files relative to `folder`, by class and name. `part` is "" or a split such as "train/"."""
     root = folder / part
     classes = sorted(path.name for path in root.glob("[!.]*") if path.is_dir())
     if len(classes) < 2:
@@ -87,7 +104,7 @@ def _class_of(file: str) -> str:
 def _hold_out(files: list[str], count: int, parameter: str, settings: Prepare) -> tuple[list[str], list[str]]:
     """Split `files` into remaining and held-out files. About `count` are held out, and no group is divided."""
     classes, labels = np.unique([_class_of(file) for file in files], return_inverse=True)
-    pattern = settings.group or "(?s).+"  # without a parameter, each file is its own group
+    pattern = settings.group or "(?s).+"  # without prepare.group, each file is its own group
     numbers: dict[str, int] = {}
     groups = np.array([numbers.setdefault(_group_of(file, pattern), len(numbers)) for file in files])
     held_out = stratified_split(labels, classes.tolist(), count, settings.seed, parameter, groups)
@@ -95,7 +112,7 @@ def _hold_out(files: list[str], count: int, parameter: str, settings: Prepare) -
 
 
 def _group_of(file: str, pattern: str) -> str:
-    """Return the part of "class/file.png" that the pattern matches, or the pattern's first (...) if it has one."""
+    """Return what the pattern matches in "class/file.png": its first capture group, or all if it has none."""
     match = re.search(pattern, "/".join(file.split("/")[-2:]))
     key = match[min(1, match.re.groups)] if match else None
     if key is None:

@@ -14,7 +14,7 @@ FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF")
 MAX_PIXELS = 32_000_000  # RGBA of this size takes 128 MB, and two copies are in memory
 Image.MAX_IMAGE_PIXELS = MAX_PIXELS // 2  # Pillow warns above it, and refuses twice as many
 warnings.filterwarnings("ignore", module="PIL")  # about damaged metadata; catch_warnings does not work in threads
-MAX_SIDE = 400  # pixels; images are first reduced to this longer side, or to 8 * image_size if that is more
+MAX_SIDE = 400  # pixels; the longer side is first reduced to this, or to 8 * image_size if that is more
 BLOCK = 128  # images that are in memory at a time: 19 MB for 224 x 224 x 3
 FITS: Any = {"pad": partial(ImageOps.pad, color="black"), "crop": ImageOps.fit, "stretch": Image.Image.resize}
 
@@ -53,7 +53,7 @@ def load_image(file: Path | BinaryIO, image_size: int, channels: int, fit: str) 
         uint8 [image_size, image_size] or [image_size, image_size, 3], and width and height of the file's image.
 
     Raises:
-        ValueError: another format, too many pixels, an animation, too narrow for pad, or a damaged file.
+        ValueError: an unsupported format, too many pixels, an animation, too narrow for pad, or a damaged file.
     """
     image, size = _decode(file, channels, max(MAX_SIDE, 8 * image_size), whole=fit == "pad")
     if fit == "pad" and min(size) * image_size < max(size) / 2:

@@ -164,6 +164,17 @@ def test_images_of_a_group_stay_in_one_split(folder: Path, read: Read, group: st
     assert all(split.counts().min() > 0 for split in splits)
 
 
+def test_group_in_two_given_splits_is_refused(folder: Path, read: Read) -> None:
+    write(folder, "train/cat/p1-a.png", "train/dog/p2-a.png", "train/dog/p3-a.png", "train/cat/p4-a.png")
+    write(folder, "test/cat/p5-a.png", "test/dog/p3-b.png")
+    with pytest.raises(
+        PipelineError,
+        match=r"prepare.group `p\\d` puts train/dog/p3-a.png and test/dog/p3-b.png into one group, but they are in two",
+    ):
+        read(group=r"p\d")
+    assert len(read(group=r"p\d-.")[2]) == 2
+
+
 def test_groups_may_contain_every_class(folder: Path, read: Read) -> None:
     write(folder, *(f"{side}/patient{number}.png" for side in ("left", "right") for number in range(8)))
     train, validation, test = read(group=r"patient\d+", validation=4)
