@@ -2,6 +2,7 @@
 
 python -m tools.compare HEAD~1 HEAD
 python -m tools.compare HEAD workspace --gate --floor 0.993    exit with 1 if B is significantly worse or below 99.3 %
+python -m tools.compare origin/main workspace --markdown       the report in Markdown, for a pull request
 """
 
 import argparse
@@ -60,7 +61,7 @@ def compare(runs: Sequence[str], first: pd.DataFrame, second: pd.DataFrame) -> d
     """Return the differences between the predictions of two runs on the same test images, as numbers and tables.
 
     The verdict is whether the second run is significantly "better" or "worse" than the first, or the "same". The
-    flipped images are those that only one run classifies correctly, first those that the second run gets wrong.
+    flipped images are those that only one run classifies correctly, starting with those that the second run gets wrong.
 
     Args:
         runs: their names.
@@ -97,26 +98,36 @@ def compare(runs: Sequence[str], first: pd.DataFrame, second: pd.DataFrame) -> d
     }
 
 
-def format_report(result: dict[str, Any]) -> str:
-    """Return the comparison as text."""
+def format_report(result: dict[str, Any], markdown: bool = False) -> str:
+    """Return the comparison as text or as Markdown."""
+    heading = "### " if markdown else ""
+
+    def show(table: pd.DataFrame) -> str:
+        return str(table.to_markdown() if markdown else table.to_string())
+
     (first, second), flipped = result["runs"], result["flipped"]
     changed = pd.DataFrame(result["parameters"], ["first", "second"], dtype=object).T
     verdict = "no significant difference" if result["verdict"] == "same" else f"{second} is {result['verdict']}"
     return f"""first: {first}, second: {second}
 
-Parameters
-{changed.to_string() if len(changed) else "no difference"}
+{heading}Parameters
 
-Test accuracy with its 95 % interval
-{result["accuracy"].round(4).to_string()}
+{show(changed) if len(changed) else "no difference"}
 
-{result["both_right"]:,} test images right in both, {result["both_wrong"]:,} in neither
-{result["only_first"]:,} right only in {first}, {result["only_second"]:,} right only in {second}
-McNemar's exact p-value {result["p_value"]:.2g}: {verdict}.
-This compares two models. To compare recipes, train several seeds of each: python -m tools.sweep RECIPE --seeds 5
+{heading}Test accuracy with its 95 % interval
 
-{len(flipped)} images flipped; up to {MAX_LISTED} are listed, first those that {second} gets wrong
-{flipped.head(MAX_LISTED).to_string() if len(flipped) else ""}"""
+{show(result["accuracy"].round(4))}
+
+- {result["both_right"]:,} test images right in both, {result["both_wrong"]:,} in neither
+- {result["only_first"]:,} right only in {first}, {result["only_second"]:,} right only in {second}
+- McNemar's exact p-value {result["p_value"]:.2g}: {verdict}
+- This compares two models. To compare recipes, train several seeds of each: `python -m tools.sweep RECIPE --seeds 5`
+
+{heading}{len(flipped)} images flipped
+
+{f"Up to {MAX_LISTED} are listed, first those that {second} gets wrong." * bool(len(flipped))}
+
+{show(flipped.head(MAX_LISTED)) * bool(len(flipped))}""".rstrip()
 
 
 def draw_flipped(result: dict[str, Any], predictions: pd.DataFrame) -> str:
@@ -152,8 +163,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("runs", nargs=2, metavar=("A", "B"), help="a git revision, an experiment, or workspace")
     parser.add_argument("--gate", action="store_true", help="exit with status 1 if B is significantly worse")
-    parser.add_argument("--floor", type=float, default=0, metavar="ACCURACY", help="like --gate, or if B is below it")
-    parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.add_argument(
+        "--floor",
+        type=float,
+        default=0,
+        metavar="ACCURACY",
+        help="like --gate, and also exit with status 1 if B is below ACCURACY",
+    )
+    style = parser.add_mutually_exclusive_group()
+    style.add_argument("--json", action="store_true", help="print JSON")
+    style.add_argument("--markdown", action="store_true", help="print Markdown, for a pull request")
     options = parser.parse_args()
     with exit_on_error():
         first, second = map(load_predictions, options.runs)
@@ -161,8 +180,8 @@ def main() -> None:
         if options.json:
             print(json.dumps(result, indent=2, default=lambda table: table.to_dict("index")))
         else:
-            print(format_report(result))
-            if len(result["flipped"]):
+            print(format_report(result, options.markdown))
+            if len(result["flipped"]) and not options.markdown:
                 print(draw_flipped(result, first))
         if options.gate or options.floor:
             check_gate(result, options.floor)

@@ -37,15 +37,36 @@ def test_report_shows_parameters_counts_verdict_and_flipped_images() -> None:
     report = format_report({**result, "parameters": {"train.epochs": [1, 2], "train.new": [None, True]}})
     assert "first: a, second: bb\n" in report
     assert "train.epochs     1      2\ntrain.new     None   True" in report
-    assert "8 test images right in both, 0 in neither\n1 right only in a, 1 right only in bb\n" in report
-    assert "p-value 1: no significant difference." in report
+    assert "- 8 test images right in both, 0 in neither\n- 1 right only in a, 1 right only in bb\n" in report
+    assert "p-value 1: no significant difference\n" in report
     assert "\n2      1     1      9\n9      4     9      4" in report
 
 
 def test_report_of_equal_runs_has_no_differences() -> None:
     report = format_report({**compare_zeros(9, 9), "parameters": {}})
-    assert "Parameters\nno difference" in report
-    assert "0 images flipped" in report
+    assert "Parameters\n\nno difference" in report
+    assert report.endswith("\n0 images flipped")
+
+
+def test_markdown_report_has_headings_and_tables() -> None:
+    result = compare(["a", "bb"], predictions("0011223349"), predictions("0091223344"))
+    lines = format_report({**result, "parameters": {"train.epochs": [1, 2]}}, markdown=True).splitlines()
+    assert [line for line in lines if line.startswith("#")] == [
+        "### Parameters",
+        "### Test accuracy with its 95 % interval",
+        "### 2 images flipped",
+    ]
+    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if line.startswith("|")]
+    assert [row for row in cells if not row[0].startswith(":") and not row[0].startswith("-")] == [
+        ["", "first", "second"],
+        ["train.epochs", "1", "2"],
+        ["", "accuracy", "low", "high"],
+        ["first", "0.9", "0.5958", "0.9821"],
+        ["second", "0.9", "0.5958", "0.9821"],
+        ["", "actual", "first", "second"],
+        ["2", "1", "1", "9"],
+        ["9", "4", "9", "4"],
+    ]
 
 
 @pytest.mark.parametrize(
