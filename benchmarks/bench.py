@@ -1,7 +1,7 @@
 """Time the recipes and the notebook's training on real MNIST: a table, results.json and accuracy.png.
 
 python -m benchmarks.bench            all recipes and seeds: more than an hour on 2 cores
-python -m benchmarks.bench --quick    the quick recipes: some minutes, and nothing is written
+python -m benchmarks.bench --quick    the quick recipes: a few minutes, and nothing is written
 """
 
 import argparse
@@ -98,7 +98,7 @@ def run(seeds: dict[str, int]) -> list[dict[str, Any]]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="the quick recipes: some minutes, and nothing is written")
+    parser.add_argument("--quick", action="store_true", help="the quick recipes: a few minutes, and nothing is written")
     quick = parser.parse_args().quick
     runs = run(QUICK_SEEDS if quick else SEEDS)
     print(summarize(to_table(runs)).to_string())

@@ -18,7 +18,7 @@ for class in actions apps categories devices emblems emotes mimetypes places sta
   for size in 16 22 32 48 64 128 256; do
     for file in "usr/share/icons/oxygen/base/${size}x$size/$class"/*.png; do
       name=${file##*/}
-      # symbolic links are other names of the same picture
+      # symbolic links are other names of the same image
       [ ! -f "$file" ] || [ -h "$file" ] || ln "$file" "icons/$class/${name%.png}-$size.png"
     done
   done

@@ -28,15 +28,17 @@ Findings = dict[tuple[str, str], list[tuple[str, str]]]
 
 
 def audit(splits: Mapping[str, Dataset]) -> tuple[dict[str, Any], Findings]:
-    """Measure each split, and find images that deserve a look. Near copies are searched if the data set has files.
+    """Measure each split, and list findings. Near copies are searched for only if the data set has files.
 
     Returns:
         The report, which is the content of metrics/inspect.json, and the findings, which the report counts. Keys of the
         report:
             "classes": the class names.
-            "train", "validation", "test": the statistics of a split. Pixels are from 0 to 1. "blank" counts images of
-                one value, "duplicates" images that repeat an earlier one of the same split. Class counts are lists,
-                because DVC would show each value of a mapping as a metric.
+            "train", "validation", "test": the statistics of a split, with pixels from 0 to 1, and the number of its
+                findings. "blank" counts images of one value. "duplicates" and "near_duplicates" count images that
+                equal or resemble an earlier one of the same split. "small" counts images whose longer side is less
+                than half of image_size, "rare_classes" the classes with few images. Class counts are lists, because
+                DVC would show each value of a mapping as a metric.
             "shared", "nearly_shared": for each pair of splits ("train and test"), how many images of the later split
                 are copies or near copies of an image of the earlier split.
     """
@@ -123,7 +125,7 @@ def find_similar(first: Tensor, second: Tensor, within: bool) -> np.ndarray:
     matches = []
     for start in tqdm(range(0, len(second), BLOCK), "comparing", leave=False, disable=None):
         similarity = second[start : start + BLOCK] @ (first[: start + BLOCK] if within else first).T
-        # tril_ sets the similarity to the image itself and to later ones to 0
+        # tril_ zeroes the similarity of an image to itself and to later images
         best, index = (similarity.tril_(start - 1) if within else similarity).max(dim=1)
         matches.append(torch.where(best >= SIMILAR, index, -1))
     return torch.cat(matches).numpy()

@@ -42,7 +42,7 @@ class Compute:
 
 
 def prepare_compute(settings: Train) -> Compute:
-    """Choose device and precision, set the number of threads and keep freed memory.
+    """Choose device and precision, set the number of threads and keep freed memory. May restart the process.
 
     By default glibc returns large blocks to the system, and every batch pays for new pages: training then takes a third
     longer (300 instead of 400 images/s in float32 with batches of 512).

@@ -19,7 +19,7 @@ from src.runtime.files import write_bytes
 BLUE, VERMILION = "#0072B2", "#D55E00"
 MAX_OPACITY = 0.7  # of heat over an image
 GRAY, TEXT_GRAY = "#8A8F98", "#57606A"
-WIDTH = 9  # inches of a grid
+WIDTH = 9  # of a grid, in inches
 # Numbers of characters: captions in one row of a grid, one line of a title, one line of a caption
 GRID_CHARACTERS, TITLE_CHARACTERS, MAX_CAPTION = 105, 72, 24
 STYLE: Any = {  # matplotlib types the keys as literals
@@ -46,10 +46,12 @@ STYLE: Any = {  # matplotlib types the keys as literals
 
 
 @contextmanager
-def saved_figure(path: Path, width: float, height: float, dpi: int = 120) -> Iterator[Figure]:
+def saved_figure(
+    path: Path, width: float, height: float, dpi: int = 120, layout: Any = "constrained"
+) -> Iterator[Figure]:
     """Yield a figure of `width` x `height` inches, and save it as PNG at the end. Equal figures have equal bytes."""
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(width, height), layout="constrained")
+        figure = Figure(figsize=(width, height), layout=layout)
         yield figure
         content = BytesIO()
         figure.savefig(content, format="png", dpi=dpi, metadata={"Software": None})
@@ -71,7 +73,7 @@ def draw_image_grid(
         images: uint8 [n, height, width] or [n, height, width, 3].
         captions: one per image. Long lines are shortened.
         title: of the figure.
-        columns: the maximum. Images with many pixels reduce it to five at least, long captions further.
+        columns: the maximum number. Large images can reduce it to five, long captions to four.
         dpi: pixels per inch.
     """
     lines = [[shorten(line, MAX_CAPTION) for line in caption.split("\n")] for caption in captions] or [[""]]
@@ -79,22 +81,27 @@ def draw_image_grid(
     columns = min(columns, max(5, int(WIDTH * dpi) // images.shape[2]))
     columns = max(1, min(columns, len(images), GRID_CHARACTERS // (longest + 2)))
     rows = max(1, -(-len(images) // columns))
-    row_height = 8.6 / max(columns, 5) + 0.21 * max(map(len, lines))
+    cell, caption_height = (WIDTH - 0.1) / max(columns, 5), 0.21 * max(map(len, lines))  # inches
     heading = textwrap.wrap(title, TITLE_CHARACTERS)
-    with saved_figure(path, WIDTH, 0.35 + 0.25 * len(heading) + rows * row_height, dpi) as figure:
-        figure.suptitle("\n".join(heading), x=0.01, ha="left")
-        axes = figure.subplots(rows, columns, squeeze=False).ravel()
-        for axis in axes:
-            axis.axis("off")
-        for axis, image, caption in zip(axes, images, lines, strict=False):
-            axis.imshow(image, cmap="gray", vmin=0, vmax=255)
-            axis.set_title("\n".join(caption), fontsize=10, fontweight="normal", loc="center", pad=3)
+    top = 0.2 + 0.25 * len(heading)
+    height = top + rows * (0.966 * cell + caption_height)
+    with saved_figure(path, WIDTH, height, dpi, layout=None) as figure:
+        figure.suptitle("\n".join(heading), x=0.01, y=1 - 0.1 / height, ha="left")
+        axis = figure.add_axes((0, 0, 1, 1), xlim=(0, WIDTH), ylim=(height, 0))  # one axis for all: ten times faster
+        axis.axis("off")
+        for index, (image, caption) in enumerate(zip(images, lines, strict=False)):
+            row, column = divmod(index, columns)
+            left, bottom = 0.1 + column * cell, top + (row + 1) * (0.966 * cell + caption_height) - 0.1
+            right, above = left + 0.9 * cell, bottom - 0.9 * cell
+            extent = (left, right, bottom, above)
+            axis.imshow(image, cmap="gray", vmin=0, vmax=255, extent=extent, aspect="auto")
+            axis.text((left + right) / 2, above - 0.03, "\n".join(caption), fontsize=10, ha="center", va="bottom")
         if not len(images):
-            figure.supxlabel("none", fontsize=10, color=TEXT_GRAY)
+            axis.text(0.1, height - 0.1, "none", fontsize=10, color=TEXT_GRAY)
 
 
 def shorten(text: str, length: int) -> str:
-    """Replace the middle of a text by "…" if it is longer than `length`. The end of a file name tells most."""
+    """Replace the middle of a text longer than `length` with "…". Keep more of the end, where file names differ."""
     return text if len(text) <= length else f"{text[: length // 3]}…{text[len(text) + 1 + length // 3 - length :]}"
 
 
@@ -105,7 +112,7 @@ def to_uint8(images: np.ndarray) -> np.ndarray:
 
 
 def overlay_heat(images: np.ndarray, heat: np.ndarray) -> np.ndarray:
-    """Color the hottest places of each image, and more so the hotter they are: uint8 [n, height, width, 3].
+    """Overlay heat on each image. The hotter a place, the more opaque its color: uint8 [n, height, width, 3].
 
     Args:
         images: uint8 [n, height, width] or [n, height, width, 3].

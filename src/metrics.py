@@ -45,7 +45,7 @@ def classification_metrics(
     }
 
 
-def per_class_metrics(labels: np.ndarray, predicted: np.ndarray, classes: int) -> dict[str, np.ndarray]:
+def per_class_metrics(labels: np.ndarray, predicted: np.ndarray, num_classes: int) -> dict[str, np.ndarray]:
     """Return number of images, precision, recall and F1 of each class: the columns of metrics/per_class.csv.
 
     As in scikit-learn, a precision without predictions and a recall without images are 0, not NaN.
@@ -53,10 +53,10 @@ def per_class_metrics(labels: np.ndarray, predicted: np.ndarray, classes: int) -
     Args:
         labels: integers [n], class indices.
         predicted: integers [n], class indices.
-        classes: number of classes.
+        num_classes: number of classes.
     """
     images, guesses, correct = (
-        np.bincount(indices, minlength=classes) for indices in (labels, predicted, labels[labels == predicted])
+        np.bincount(indices, minlength=num_classes) for indices in (labels, predicted, labels[labels == predicted])
     )
     return {
         "images": images,

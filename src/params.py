@@ -1,6 +1,11 @@
-"""The schema of params.yaml. Every key is required, and unknown keys are errors."""
+"""The schema of params.yaml. Every key is required, and unknown keys are errors.
 
+python -m src.params --schema > .vscode/params.schema.json    the schema for editors
+"""
+
+import argparse
 import difflib
+import json
 import re
 import reprlib
 from collections.abc import Mapping
@@ -100,6 +105,7 @@ class Model(StrictModel):
 class Train(StrictModel):
     seed: Seed
     epochs: float = Field(gt=0, le=10_000)
+    validations: int = Field(ge=1, le=10_000)
     batch_size: int = Field(ge=1, le=65_536)
     optimizer: Literal["sgd", "adamw", "muon"]
     learning_rate: float = Field(gt=0, le=10)
@@ -120,6 +126,7 @@ class Train(StrictModel):
         Normalize | None,  # None is `auto`
         BeforeValidator(lambda value: None if value == "auto" else value or {}),  # {} makes null an error
         PlainSerializer(lambda value: value or "auto"),
+        Field(json_schema_extra=lambda schema: schema["anyOf"].__setitem__(1, {"const": "auto"})),
     ]
     device: Literal["auto", "cpu", "cuda", "mps"]
     precision: Literal["auto", "fp32", "bf16"]
@@ -271,3 +278,10 @@ def _suggest(path: list[str]) -> str:
         section = section.model_fields[part].annotation
     near = difflib.get_close_matches(path[-1], section.model_fields, n=1)
     return f"; did you mean {near[0]}?" if near else f"; known keys: {', '.join(section.model_fields)}"
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description="Print the JSON schema of params.yaml")
+    parser.add_argument("--schema", action="store_true", required=True)
+    parser.parse_args()
+    print(json.dumps(Params.model_json_schema(), indent=2))

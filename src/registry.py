@@ -1,6 +1,7 @@
 """The networks that `model.name` can select: those of this project, and the classification networks of torchvision.
 
-torch, torchvision and a network's own module are imported only if a network is built.
+torch, torchvision and a network's own module are imported only where needed: checking one of this project's networks
+imports none of them.
 """
 
 import difflib
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
 
 Shape = tuple[int, int, int]  # channels, height and width of an image
 
-LOW_RES = 5 / 7  # fraction of each side that `train.low_res_fraction` uses: 20 of 28 pixels, 160 of 224
+LOW_RES_SCALE = 5 / 7  # side of a low-resolution image over that of a full one: 20 of 28 pixels, 160 of 224
 
 
 @dataclass(frozen=True)
@@ -44,17 +45,17 @@ MODELS = {
 }
 
 
-def create_model(name: str, classes: int, shape: Shape) -> "nn.Module":
+def create_model(name: str, num_classes: int, shape: Shape) -> "nn.Module":
     """Build a network with its default initialization, for images of `shape`.
 
     A network of torchvision gets gray images repeated to three channels.
     """
     if name in MODELS:
-        own: nn.Module = pkgutil.resolve_name(MODELS[name].factory)(classes)
+        own: nn.Module = pkgutil.resolve_name(MODELS[name].factory)(num_classes)
         return own
     from torchvision import models
 
-    options: dict[str, Any] = {"num_classes": classes}
+    options: dict[str, Any] = {"num_classes": num_classes}
     if name.startswith("vit_"):
         options["image_size"] = shape[1]
     elif name.startswith("maxvit_"):
@@ -68,7 +69,7 @@ def create_model(name: str, classes: int, shape: Shape) -> "nn.Module":
 
 
 def check_name(name: str) -> str:
-    """Return the name of a network that exists.
+    """Return `name` if a network has this name.
 
     Raises:
         ValueError: there is no such network.
@@ -90,14 +91,14 @@ def check_network(name: str, shape: Shape, progressive_resizing: bool, pretraine
     """
     channels, height, side = shape
     images = f"{'gray' if channels == 1 else 'color'} images of {height} x {side} pixels"
-    misfit = f"`{name}` does not read {images}; resnet18 and mobilenet_v3_small do"
+    misfit = f"`{name}` does not accept {images}; resnet18 and mobilenet_v3_small do"
     if spec := MODELS.get(name):
         if channels not in spec.channels or height != side or side not in spec.image_sizes:
             raise ValueError(misfit)
         if pretrained:
             raise ValueError(f"`{name}` has no pretrained weights: set model.pretrained to false")
         if progressive_resizing and not spec.progressive_resizing:
-            raise ValueError(f"`{name}` reads one size of images: set train.low_res_fraction to 0")
+            raise ValueError(f"`{name}` accepts only one image size: set train.low_res_fraction to 0")
         return
     check_name(name)
     if pretrained and name in ("googlenet", "inception_v3"):
@@ -105,12 +106,14 @@ def check_network(name: str, shape: Shape, progressive_resizing: bool, pretraine
     if pretrained and name.startswith(("vit_", "maxvit_")):  # their position embeddings fit one image size
         size = pretrained_weights(name).meta["min_size"][0]
         if side != size:
-            raise ValueError(f"the pretrained `{name}` reads {size} x {size} pixels: set prepare.image_size to {size}")
-    if height != side or not _reads(name, shape, side):
+            raise ValueError(
+                f"the pretrained `{name}` accepts only {size} x {size} pixels: set prepare.image_size to {size}"
+            )
+    if height != side or not _accepts(name, shape, side):
         raise ValueError(misfit)
-    low = round(side * LOW_RES)
-    if progressive_resizing and not _reads(name, shape, low):
-        raise ValueError(f"`{name}` does not read images of {low} x {low} pixels: set train.low_res_fraction to 0")
+    low = round(side * LOW_RES_SCALE)
+    if progressive_resizing and not _accepts(name, shape, low):
+        raise ValueError(f"`{name}` does not accept images of {low} x {low} pixels: set train.low_res_fraction to 0")
 
 
 def torchvision_names() -> list[str]:
@@ -127,7 +130,7 @@ def pretrained_weights(name: str) -> Any:
     return models.get_model_weights(name).DEFAULT
 
 
-def _reads(name: str, shape: Shape, side: int) -> bool:
+def _accepts(name: str, shape: Shape, side: int) -> bool:
     """Return whether a network of torchvision, built for images of `shape`, accepts images with sides of `side` pixels.
 
     The meta device computes shapes only.

@@ -11,13 +11,13 @@ from torch import Tensor
 from src.data.dataset import pixel_statistics
 from src.params import Augmentation, Normalize
 
-CENTER_CROP = 22 / 28  # share of each side: the notebook's CenterCrop(22)
+CENTER_CROP = 22 / 28  # fraction of each side: the notebook's CenterCrop(22)
 ERASED_AREA, ERASED_RATIO = (0.02, 0.33), (0.3, 3.3)  # fraction of the image, height / width: as in torchvision
 GRAY_WEIGHTS = (0.2989, 0.587, 0.114)  # of red, green and blue: as in torchvision
 
 
 @dataclass(frozen=True)
-class Augmentations:
+class SampledAugmentations:
     """One random augmentation per image.
 
     Attributes:
@@ -32,23 +32,23 @@ class Augmentations:
     color: Tensor
     erased: Tensor
 
-    def __getitem__(self, index: Tensor | slice) -> "Augmentations":
-        return Augmentations(self.cropped[index], self.matrix[index], self.color[index], self.erased[index])
+    def __getitem__(self, index: Tensor | slice) -> "SampledAugmentations":
+        return SampledAugmentations(*(values[index] for values in vars(self).values()))
 
     @property
     def is_shift(self) -> bool:
         """Whether all matrices only shift the image."""
         return bool((self.matrix[..., :2] == torch.eye(2, device=self.matrix.device)).all())
 
-    def to(self, device: torch.device) -> "Augmentations":
-        return Augmentations(*(values.to(device) for values in vars(self).values()))
+    def to(self, device: torch.device) -> "SampledAugmentations":
+        return SampledAugmentations(*(values.to(device) for values in vars(self).values()))
 
 
-def sample_augmentations(count: int, settings: Augmentation, generator: torch.Generator) -> Augmentations:
+def sample_augmentations(count: int, settings: Augmentation, generator: torch.Generator) -> SampledAugmentations:
     """Sample `count` augmentations.
 
     Angles and shifts are uniform from -limit to limit, scale and color factors from 1 - limit to 1 + limit. Crop, flip
-    and erasing happen with a probability. The order is that of torchvision's `affine` after `hflip`: flip, shear,
+    and erasing each have a probability. The order is that of torchvision's `affine` after `hflip`: flip, shear,
     rotate clockwise, scale, shift. Then follow brightness, contrast, saturation and, after normalization, erasing
     (Zhong et al., Random Erasing, 2017).
     """
@@ -72,7 +72,7 @@ def sample_augmentations(count: int, settings: Augmentation, generator: torch.Ge
     corner = torch.stack([between(0, 1), between(0, 1)], dim=1) * (1 - size)
     is_erased = torch.rand(count, generator=generator) < settings.erasing
     erased = torch.cat([corner, corner + size], dim=1) * is_erased[:, None]
-    return Augmentations(cropped, matrix, color, erased)
+    return SampledAugmentations(cropped, matrix, color, erased)
 
 
 def inverse_affine(angle: Tensor, shear: Tensor, scale: Tensor, x: Tensor, y: Tensor) -> Tensor:
@@ -97,22 +97,23 @@ def inverse_affine(angle: Tensor, shear: Tensor, scale: Tensor, x: Tensor, y: Te
     return torch.cat([linear, -linear @ torch.stack([x, y], dim=1)[..., None]], dim=2)
 
 
-def warp(images: Tensor, affine: Augmentations, interpolation: str, size: tuple[int, int]) -> Tensor:
+def warp(images: Tensor, augmentations: SampledAugmentations, interpolation: str, size: tuple[int, int]) -> Tensor:
     """Crop, transform and resample images to `size`. Out-of-bounds pixels are 0.
 
     Args:
         images: float32 [batch, channels, height, width].
-        affine: one transformation per image.
+        augmentations: one per image; only `cropped` and `matrix` are used.
         interpolation: "nearest" or "bilinear".
         size: height and width of the result.
     """
     height, width = images.shape[-2:]
-    if affine.cropped.any():
-        images = torch.where(affine.cropped[:, None, None, None], center_crop_resize(images), images)
-    if interpolation == "nearest" and size == (height, width) and affine.is_shift:
-        return shift_pixels(images, affine.matrix[..., 2].round().long())
+    cropped, linear, offset = augmentations.cropped, augmentations.matrix[..., :2], augmentations.matrix[..., 2:]
+    if cropped.any():
+        images = torch.where(cropped[:, None, None, None], center_crop_resize(images), images)
+    if interpolation == "nearest" and size == (height, width) and augmentations.is_shift:
+        return shift_pixels(images, offset[..., 0].round().long())
     half_size = images.new_tensor([width / 2, height / 2])  # pixels per unit of grid_sample, which spans -1 to 1
-    matrix = torch.cat([affine.matrix[..., :2] * half_size, affine.matrix[..., 2:]], dim=2) / half_size[:, None]
+    matrix = torch.cat([linear * half_size, offset], dim=2) / half_size[:, None]
     grid = F.affine_grid(matrix, [len(images), 1, *size], align_corners=False)
     return F.grid_sample(images, grid, mode=interpolation, align_corners=False)
 
@@ -180,7 +181,7 @@ def to_float(images: Tensor) -> Tensor:
     return planes.float() / 255
 
 
-def measure_normalize(images: np.ndarray) -> Normalize:
+def measure_normalization(images: np.ndarray) -> Normalize:
     """Return the mean and standard deviation of each channel, with four digits: `train.normalize: auto`.
 
     Args:
@@ -194,7 +195,7 @@ def measure_normalize(images: np.ndarray) -> Normalize:
 def preprocess(
     images: Tensor,
     normalize: Normalize,
-    augmentations: Augmentations | None = None,
+    augmentations: SampledAugmentations | None = None,
     interpolation: str = "bilinear",
     size: tuple[int, int] | None = None,
 ) -> Tensor:

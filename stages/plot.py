@@ -33,7 +33,7 @@ def main(params: Params, prepared: Path, model: Path, metrics: Path) -> None:
     plots.plot_confident_mistakes(metrics / "mistakes.png", test_set, predictions, params.plot.mistakes, dpi)
     plots.plot_per_class_accuracy(metrics / "per_class.png", confusion, dpi)
     plots.plot_reliability(metrics / "reliability.png", predictions, params.evaluate.calibration_bins, dpi)
-    card = model.with_name("model_card.md")
+    card = metrics / "model_card.md"
     write_text(card, model_card(params, model, audit, training, evaluation, confusion))
     print(f"wrote five plots to {metrics} and the model card to {card}", flush=True)
 

@@ -1,4 +1,4 @@
-"""Download the data set, verify it, hold out a validation set and write the three splits."""
+"""Download and verify the data set or read a folder of images, and write three splits."""
 
 from pathlib import Path
 

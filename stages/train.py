@@ -1,4 +1,4 @@
-"""Train the network, evaluate it on the validation set after each epoch, and save its weights."""
+"""Train the network, evaluate it on the validation set, and save its weights."""
 
 from pathlib import Path
 
@@ -11,12 +11,12 @@ from src.models.summary import model_summary
 from src.params import Params
 from src.runtime.cli import run_stage
 from src.runtime.files import write_csv, write_json
-from src.training.checkpoint import Checkpoints, run_hash
+from src.training.checkpoint import Checkpoints, describe_run, run_hash
 from src.training.checks import check_train_set
 from src.training.distributed import exit_workers, join_process_group, launch_workers
 from src.training.loop import train
 from src.training.progress import log_training_time, print_once
-from src.training.state import EpochMetrics, create_train_state
+from src.training.state import HistoryRow, create_train_state
 
 
 def main(params: Params, prepared: Path, checkpoints: Path, model: Path, metrics: Path) -> None:
@@ -27,20 +27,20 @@ def main(params: Params, prepared: Path, checkpoints: Path, model: Path, metrics
     net = build_network(params, len(train_set.classes), train_set.image_shape)
     launch_workers(settings)
     # if train.processes is above 1, torchrun runs this stage again in each process, and all of them continue here
-    hash_of_run = run_hash(params, data)
-    join_process_group(compute, hash_of_run)
+    run = describe_run(params, data)
+    join_process_group(compute, run_hash(run))
     fingerprint = compute.fingerprint
     print_once(f"{model_summary(net, train_set.image_shape)}\n{compute}")
 
     state = create_train_state(net, train_set, settings, compute)
     parameters = sum(weight.numel() for weight in fold_batch_norm(net).parameters())
 
-    def write_metrics(history: list[EpochMetrics]) -> None:
+    def write_metrics(history: list[HistoryRow]) -> None:
         write_csv(metrics / "history.csv", list(history[0]), [list(row.values()) for row in history])
         write_json(metrics / "train.json", {"parameters": parameters, **history[-1], "fingerprint": fingerprint})
 
-    run_checkpoints = Checkpoints(checkpoints, hash_of_run, fingerprint, settings.checkpoint_seconds)
-    train(state, train_set, validation_set, run_checkpoints, on_epoch=write_metrics)
+    run_checkpoints = Checkpoints(checkpoints, run_hash(run), fingerprint, settings.checkpoint_seconds)
+    train(state, train_set, validation_set, run_checkpoints, on_row=write_metrics)
     exit_workers()
     # only the main process continues here
     metadata = ModelMetadata(
@@ -50,6 +50,7 @@ def main(params: Params, prepared: Path, checkpoints: Path, model: Path, metrics
         fit=params.prepare.fit,
         normalize=state.normalize,
         fingerprint=fingerprint,
+        run=run,
     )
     save_model(model, fold_batch_norm(net), metadata)
     log_training_time(state)

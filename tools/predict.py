@@ -34,7 +34,7 @@ MIN_CONFIDENCE = 0.9  # a prediction below it is marked as unsure
 
 
 def expand_folders(names: Iterable[str]) -> list[str]:
-    """Replace each folder by the visible files in it and below, in the order of their names."""
+    """Replace each folder with the visible files in it and below, in the order of their names."""
     files = []
     for name in names:
         if Path(name).is_dir():
@@ -111,7 +111,7 @@ def main() -> None:
     parser.add_argument("--model", type=Path, default=MODEL, metavar="PATH", help=f"instead of {MODEL}")
     options = parser.parse_args()
     if options.top < 1:
-        parser.error("--top is at least 1")
+        parser.error("--top must be at least 1")
     with exit_on_error():
         net, metadata = load_model(options.model)
         names, start = expand_folders(options.images), time.perf_counter()

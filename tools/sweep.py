@@ -106,7 +106,7 @@ def check_workers() -> None:
 
 
 def run(jobs: Mapping[Job, Values]) -> list[Job]:
-    """Queue the jobs that are neither done nor waiting, follow the queue to its end, and return the failed ones."""
+    """Queue the jobs that are neither done nor waiting, wait for the queue to finish, and return the failed ones."""
     check_workers()
     if subprocess.run(["git", "diff", "--quiet", "HEAD", "--", "src", "stages", "dvc.yaml"], check=False).returncode:
         print("warning: src, stages or dvc.yaml have uncommitted changes; experiments may differ", file=sys.stderr)
@@ -128,7 +128,7 @@ def load_training_seconds() -> dict[str, float]:
 
 
 def nearest_recipe(experiment: Mapping[str, Any], base: Values) -> str:
-    """Return the name of the recipe with the fewest differences to an experiment, and these differences.
+    """Return the name of the recipe with the fewest differences from an experiment, and these differences.
 
     Args:
         experiment: a row of `load_experiments`.

@@ -3,7 +3,7 @@
 python -m tools.verify             two clones, the whole pipeline, and the committed dvc.lock
 python -m tools.verify --quick     two clones, a tenth of an epoch
 python -m tools.verify --portable  one clone, a short portable run, and the committed tools/portable.md5
-python -m tools.verify --update    the same, after rewriting tools/portable.md5
+python -m tools.verify --update    the short portable run, whose MD5 sums replace tools/portable.md5
 """
 
 import argparse
@@ -130,7 +130,7 @@ def main() -> None:
     kind = parser.add_mutually_exclusive_group()
     kind.add_argument("--quick", action="store_true", help="train a tenth of an epoch: takes a minute")
     kind.add_argument("--portable", action="store_true", help="run only the short portable run")
-    kind.add_argument("--update", action="store_true", help=f"the same, and rewrite {PORTABLE_SUMS.name}")
+    kind.add_argument("--update", action="store_true", help=f"like --portable, but rewrite {PORTABLE_SUMS.name}")
     options = parser.parse_args()
     with exit_on_error(), tempfile.TemporaryDirectory() as folder:
         if options.portable or options.update:

@@ -1,4 +1,4 @@
-"""Labelled images and their file format."""
+"""Labeled images and their file format."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +13,7 @@ SPLITS = ("train", "validation", "test")
 
 @dataclass(frozen=True)
 class Dataset:
-    """Labelled images, in memory or mapped from a file.
+    """Labeled images, in memory or mapped from a file.
 
     Attributes:
         images: uint8 [n, height, width] for gray images, or [n, height, width, 3] for RGB.

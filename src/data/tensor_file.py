@@ -39,16 +39,13 @@ def load_tensors(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     """Map arrays into memory, read the metadata, and check the SHA-256. Changes to the arrays stay in memory.
 
     Raises:
-        ValueError: the file is missing, has another format or has changed.
+        ValueError: the file is missing, has a different format or is damaged.
         OSError: the system cannot read the file.
     """
     try:
-        with path.open("rb") as file:
-            size = int.from_bytes(file.read(8), "little")
-            header = json.loads(file.read(min(size, MAX_HEADER)))
-        record = json.loads(header.pop("__metadata__")["record"])
+        start, entries, record = _read_header(path)
         metadata, expected = record["about"], record["sha256"]
-        tensors = {name: _map(path, 8 + size, **entry) for name, entry in header.items()}
+        tensors = {name: _map(path, start, **entry) for name, entry in entries.items()}
         found = _digest(tensors, metadata)
     except FileNotFoundError:
         raise ValueError("no such file") from None
@@ -59,6 +56,11 @@ def load_tensors(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     return tensors, metadata
 
 
+def read_digest(path: Path) -> str:
+    """Return the SHA-256 that a file records. `load_tensors` checks it."""
+    return str(_read_header(path)[2]["sha256"])
+
+
 @contextmanager
 def explain_damage(stage: str, path: Path, what: str) -> Iterator[None]:
     """Raise PipelineError, with the stage to run again, if the content of `path` is damaged."""
@@ -66,6 +68,15 @@ def explain_damage(stage: str, path: Path, what: str) -> Iterator[None]:
         yield
     except (KeyError, RuntimeError, TypeError, ValueError) as error:
         raise PipelineError(f"{path} is not {what}: {error}", f"dvc repro --force --single-item {stage}") from None
+
+
+def _read_header(path: Path) -> tuple[int, dict[str, Any], dict[str, Any]]:
+    """Return the position of the first byte after the header, the entries of the tensors, and the record."""
+    with path.open("rb") as file:
+        size = int.from_bytes(file.read(8), "little")
+        header = json.loads(file.read(min(size, MAX_HEADER)))
+    record = json.loads(header.pop("__metadata__")["record"])
+    return 8 + size, header, record
 
 
 def _map(path: Path, start: int, dtype: str, shape: list[int], data_offsets: list[int]) -> np.ndarray:

@@ -12,7 +12,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
 
 
 def add_batch_norm(net: nn.Module) -> None:
-    """Replace the placeholders of `net` by batch norm.
+    """Replace the placeholders of `net` with batch norm.
 
     The scale is fixed at 1, because the next layer can learn it. Max-pool commutes with a positive scale, so the norm
     can follow the pool, where it has a quarter of the values. The running statistics are a moving average over about

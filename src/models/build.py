@@ -17,7 +17,7 @@ from src.runtime.errors import PipelineError
 READ_TIMEOUT = 15  # seconds without a byte from the server of pretrained weights
 
 
-def build_network(params: Params, classes: int, shape: Shape) -> nn.Module:
+def build_network(params: Params, num_classes: int, shape: Shape) -> nn.Module:
     """Return the network of `model.name` with the weights that training starts from.
 
     Raises:
@@ -25,7 +25,7 @@ def build_network(params: Params, classes: int, shape: Shape) -> nn.Module:
     """
     name, settings = params.model.name, params.train
     torch.manual_seed(settings.seed)
-    net = create_model(name, classes, shape)
+    net = create_model(name, num_classes, shape)
     if params.model.pretrained:
         load_pretrained(net, name)
     elif name in MODELS:  # the networks of torchvision initialize themselves
@@ -53,13 +53,13 @@ def init_weights(net: nn.Module, scheme: str, seed: int) -> None:
 
 
 def load_pretrained(net: nn.Module, name: str) -> None:
-    """Load torchvision's default weights into `net`. A head for another number of classes keeps its random weights.
+    """Load torchvision's default weights into `net`. A head with a different number of classes stays random.
 
     The SHA-256 of the file, downloaded or cached, must start with the digits in its name. It is read with
     `weights_only=True`, which runs no code of the file.
 
     Raises:
-        PipelineError: the file is damaged, has more than tensors, or is neither on this machine nor downloadable.
+        PipelineError: the file is damaged, contains more than tensors, or is neither on this machine nor downloadable.
     """
     weights = pretrained_weights(name)
     file = Path(torch.hub.get_dir(), "checkpoints", Path(weights.url).name)
@@ -72,7 +72,7 @@ def load_pretrained(net: nn.Module, name: str) -> None:
     try:
         tensors = weights.get_state_dict(check_hash=True, weights_only=True, map_location="cpu")
     except UnpicklingError:
-        raise PipelineError(f"{file} has more than tensors, and was not loaded", f"rm '{file}'") from None
+        raise PipelineError(f"{file} contains more than tensors and was not loaded", f"rm '{file}'") from None
     except (HTTPException, OSError, RuntimeError) as error:
         raise PipelineError(
             f"the pretrained weights of {name} cannot be downloaded from {weights.url}: {error}",

@@ -9,12 +9,12 @@ from torch import nn
 from src.models.inference import predict
 from src.params import Normalize
 
-GRID = 8  # masked places per side; 64 evaluations of each image
+GRID = 8  # masked places per side; each image is evaluated 65 times: 64 times masked, once unmasked
 MASK = 2  # side of a masked square, in steps of the grid
 
 
 def occlusion(
-    net: nn.Module, images: np.ndarray, classes: np.ndarray, normalize: Normalize, device: torch.device
+    net: nn.Module, images: np.ndarray, targets: np.ndarray, normalize: Normalize, device: torch.device
 ) -> np.ndarray:
     """Return by how much the probability of a class drops if a square of the image is masked: float32 [n, GRID, GRID].
 
@@ -24,13 +24,13 @@ def occlusion(
     Args:
         net: a network on `device`.
         images: uint8 [n, height, width] or [n, height, width, 3].
-        classes: integers [n], the class to explain of each image.
+        targets: integers [n], the class to explain for each image.
         normalize: mean and standard deviation of the pixels that the network was trained with. The mean is the mask.
         device: where to compute.
     """
     mean = (255 * np.array(normalize.mean)).round()
     drops = np.zeros((len(images), GRID, GRID), np.float32)
-    for image, target, drop in zip(images, classes, drops, strict=True):
+    for image, target, drop in zip(images, targets, drops, strict=True):
         copies = np.repeat(image[None], GRID * GRID + 1, axis=0)  # one per masked place, and the last without a mask
         for copy, (row, column) in zip(copies, product(range(GRID), repeat=2), strict=False):
             top, bottom = (round((row + offset) / GRID * image.shape[0]) for offset in (-0.5, MASK - 0.5))

@@ -1,4 +1,4 @@
-"""Inference and evaluation, always in float32."""
+"""Inference and evaluation, in float32 outside of autocast."""
 
 import numpy as np
 import torch
@@ -10,7 +10,7 @@ from src.data.dataset import Dataset
 from src.params import Normalize
 from src.transforms import preprocess
 
-EVALUATION_BATCH = 500  # images; fixed, because another size may change the last bits
+EVALUATION_BATCH = 500  # images; fixed, because a different size may change the last bits
 EVALUATION_PIXELS = 2_500_000  # in a batch, at most: with 224 x 224 pixels, 49 images, and resnet50 takes 1 GB
 
 
@@ -25,12 +25,17 @@ def predict(net: nn.Module, images: np.ndarray, normalize: Normalize, device: to
         device: where to compute.
     """
     net.eval()
-    size = max(1, min(EVALUATION_BATCH, EVALUATION_PIXELS // (images.shape[1] * images.shape[2])))
+    size = batch_size(images)
     outputs = []
     for start in tqdm(range(0, len(images), size), "evaluating", leave=False, disable=None):
         batch = torch.from_numpy(images[start : start + size]).to(device)
-        outputs.append(F.log_softmax(net(preprocess(batch, normalize)), dim=1).cpu())
+        outputs.append(F.log_softmax(net(preprocess(batch, normalize)).float(), dim=1).cpu())
     return torch.cat(outputs)
+
+
+def batch_size(images: np.ndarray) -> int:
+    """Return the number of images of this size that are evaluated at a time."""
+    return max(1, min(EVALUATION_BATCH, EVALUATION_PIXELS // (images.shape[1] * images.shape[2])))
 
 
 def evaluate(net: nn.Module, dataset: Dataset, normalize: Normalize, device: torch.device) -> tuple[float, float]:

@@ -3,9 +3,11 @@
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 
 from src.data.tensor_file import explain_damage, load_tensors, save_tensors
@@ -23,6 +25,7 @@ class ModelMetadata(StrictModel):
         fit: how image files are fitted into this shape: pad, crop or stretch.
         normalize: mean and standard deviation of the pixels.
         fingerprint: device, precision, threads and torch version of the training run.
+        run: parameters of the training run, and the SHA-256 of its images and labels.
     """
 
     network: str
@@ -31,6 +34,7 @@ class ModelMetadata(StrictModel):
     fit: str
     normalize: Normalize
     fingerprint: dict[str, str | int]
+    run: dict[str, Any] = Field(default_factory=dict)
 
 
 def save_model(path: Path, net: nn.Module, metadata: ModelMetadata) -> None:
@@ -48,7 +52,7 @@ def load_model(path: Path) -> tuple[nn.Module, ModelMetadata]:
 
     Raises:
         PipelineError: the file is missing or damaged, its network does not accept its input shape, or a tensor is
-            missing, unexpected, not finite or of another shape or dtype.
+            missing, unexpected, not finite or of the wrong shape or dtype.
     """
     with explain_damage("train", path, "a model of this pipeline"):
         arrays, values = load_tensors(path)
@@ -62,4 +66,5 @@ def load_model(path: Path) -> tuple[nn.Module, ModelMetadata]:
                 raise ValueError(f"{name} has dtype {weights[name].dtype}, expected {tensor.dtype}")
             if not tensor.isfinite().all():
                 raise ValueError(f"{name} has NaN or infinite values")
-        return net, metadata
+        # channels_last is a third faster for convolutions on CPU
+        return net.to(memory_format=torch.channels_last), metadata  # type: ignore[call-overload]

@@ -17,14 +17,14 @@ class Net(nn.Module):
 
     NORM_AFTER: ClassVar = {"conv1": "norm1", "conv2": "norm2", "conv3": "norm3", "conv4": "norm4", "fc1": "norm5"}
 
-    def __init__(self, classes: int) -> None:
+    def __init__(self, num_classes: int) -> None:
         super().__init__()
         self.conv1 = nn.Conv2d(1, 32, kernel_size=3)
         self.conv2 = nn.Conv2d(32, 64, kernel_size=3)
         self.conv3 = nn.Conv2d(64, 128, kernel_size=3)
         self.conv4 = nn.Conv2d(128, 256, kernel_size=3)
         self.fc1 = nn.Linear(256 * FINAL_SIDE**2, 50)
-        self.fc2 = nn.Linear(50, classes)
+        self.fc2 = nn.Linear(50, num_classes)
         self.norm1, self.norm2, self.norm3, self.norm4, self.norm5 = (nn.Identity() for _ in range(5))
 
     def forward(self, x: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ class Dash(nn.Sequential):
     logits [batch, classes].
     """
 
-    def __init__(self, classes: int) -> None:
+    def __init__(self, num_classes: int) -> None:
         super().__init__(
             nn.ZeroPad2d(-2),
             *conv_bn_relu(1, 16, 4, stride=2),
@@ -19,7 +19,7 @@ class Dash(nn.Sequential):
             *conv_bn_relu(32, 64, 3),
             nn.Flatten(),
         )
-        self.add_module("head", nn.Linear(64 * 3**2, classes))
+        self.add_module("head", nn.Linear(64 * 3**2, num_classes))
 
 
 class Tiny(nn.Sequential):
@@ -28,7 +28,7 @@ class Tiny(nn.Sequential):
     Maps normalized images [batch, 1, 28, 28] to logits [batch, classes].
     """
 
-    def __init__(self, classes: int) -> None:
+    def __init__(self, num_classes: int) -> None:
         super().__init__(
             *conv_bn_relu(1, 12, 3, padding=1),
             Separable(12, 16),
@@ -42,7 +42,7 @@ class Tiny(nn.Sequential):
             nn.AvgPool2d(7),
             nn.Flatten(),
         )
-        self.add_module("head", nn.Linear(30, classes))
+        self.add_module("head", nn.Linear(30, num_classes))
 
 
 class Separable(nn.Module):
@@ -51,21 +51,23 @@ class Separable(nn.Module):
     Sources: Howard et al., MobileNets, 2017; He et al., Deep Residual Learning, 2015.
     """
 
-    def __init__(self, inputs: int, outputs: int) -> None:
+    def __init__(self, in_channels: int, out_channels: int) -> None:
         super().__init__()
-        self.depthwise = nn.Conv2d(inputs, inputs, kernel_size=3, padding=1, groups=inputs, bias=False)
-        self.pointwise = nn.Sequential(*conv_bn_relu(inputs, outputs, 1))
+        self.depthwise = nn.Conv2d(in_channels, in_channels, kernel_size=3, padding=1, groups=in_channels, bias=False)
+        self.pointwise = nn.Sequential(*conv_bn_relu(in_channels, out_channels, 1))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map features [batch, inputs, height, width] to [batch, outputs, height, width]."""
+        """Map features [batch, in_channels, height, width] to [batch, out_channels, height, width]."""
         y: Tensor = self.pointwise(self.depthwise(x))
         return x + y if x.shape == y.shape else y
 
 
-def conv_bn_relu(inputs: int, outputs: int, kernel_size: int, stride: int = 1, padding: int = 0) -> list[nn.Module]:
+def conv_bn_relu(
+    in_channels: int, out_channels: int, kernel_size: int, stride: int = 1, padding: int = 0
+) -> list[nn.Module]:
     """Return three layers: a convolution without bias, batch norm, ReLU."""
     return [
-        nn.Conv2d(inputs, outputs, kernel_size, stride, padding, bias=False),
-        nn.BatchNorm2d(outputs),
+        nn.Conv2d(in_channels, out_channels, kernel_size, stride, padding, bias=False),
+        nn.BatchNorm2d(out_channels),
         nn.ReLU(),
     ]

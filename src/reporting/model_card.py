@@ -1,4 +1,7 @@
-"""The model card: how the model was made, how accurate it is, and what it is for."""
+"""The model card: how the model was made, how accurate it is, and what it is for.
+
+It starts with the metadata that the Hugging Face Hub reads.
+"""
 
 import hashlib
 from collections.abc import Mapping
@@ -6,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import yaml
 
 from src.metrics import wilson_interval
 from src.params import Params
@@ -52,7 +56,10 @@ def model_card(
         per_class = sorted(per_class, key=lambda row: float(row[2]))[:MAX_CLASSES]
         heading += f" The {MAX_CLASSES} least accurate classes:"
     errors.sort(key=lambda error: -error[2])
-    return f"""# Model card
+    return f"""---
+{_front_matter(params, evaluation)}---
+
+# Model card
 
 Classifies {kind} images of {height} x {width} pixels into {len(confusion)} classes: {classes}.
 
@@ -85,6 +92,23 @@ For learning, for comparing methods, and as a template for other data. Not for d
 for images like those of the data set. For any other image, for example one with several objects or none of the classes,
 the model also returns a class, often with high confidence.
 """
+
+
+def _front_matter(params: Params, evaluation: Mapping[str, Any]) -> str:
+    """Return YAML with the task, the data set and the metrics on the test set."""
+    task, dataset = "image-classification", params.prepare.dataset
+    metrics = [{"type": key, "value": round(evaluation[key], 4)} for key in ("accuracy", "macro_f1")]
+    result = {"task": {"type": task}, "dataset": {"type": dataset, "name": dataset, "split": "test"}}
+    text: str = yaml.safe_dump(
+        {
+            "library_name": "pytorch",
+            "pipeline_tag": task,
+            "tags": ["dvc", task],
+            "model-index": [{"name": params.model.name, "results": [result | {"metrics": metrics}]}],
+        },
+        sort_keys=False,
+    )
+    return text
 
 
 def _metric_rows(metrics: Mapping[str, Any]) -> list[list[str]]:

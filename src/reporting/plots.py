@@ -23,11 +23,11 @@ REFERENCE: Any = {"color": GRAY, "linewidth": 1, "linestyle": "--", "zorder": 1}
 def plot_train_test_metrics(
     path: Path, history: pd.DataFrame, measured_on: str, final: Mapping[str, float], dpi: int
 ) -> None:
-    """Draw loss and accuracy per epoch in a 2 x 2 grid: the notebook's function of this name.
+    """Draw loss and accuracy over epochs in a 2 x 2 grid: the notebook's function of this name.
 
     Args:
         path: the PNG file.
-        history: one row per epoch: `epoch`, and loss and accuracy of `train` and `validation`.
+        history: `epoch`, and loss and accuracy of `train` and `validation`.
         measured_on: the split behind the `validation` columns: "validation", or "test" if there is no validation set.
         final: `loss` and `accuracy` of the trained model on the test set, drawn as dashed lines if there is a
             validation set.

@@ -14,7 +14,7 @@ from filelock import FileLock, Timeout
 
 
 def write_bytes(path: Path, *parts: bytes | memoryview) -> None:
-    """Replace `path` atomically by the concatenated parts: no reader sees a partial file, even after a crash.
+    """Replace `path` atomically with the concatenated parts: no reader sees a partial file, even after a crash.
 
     Raises:
         OSError: the folder is read-only or the disk is full. The previous file is kept.

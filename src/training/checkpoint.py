@@ -9,29 +9,37 @@ import time
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from src.data.tensor_file import load_tensors, save_tensors
+from src.data.tensor_file import load_tensors, read_digest, save_tensors
 from src.models.model_file import to_arrays
 from src.params import Params
-from src.training.distributed import all_reduce_sum, broadcast_bytes, is_main_process
-from src.training.state import EpochMetrics, TrainState
+from src.training.distributed import all_reduce_min, all_reduce_sum, broadcast_bytes, is_main_process
+from src.training.state import HistoryRow, TrainState
 
 KEEP_LAST = 2  # the latest, and the one before in case the latest is damaged
 
 
-def run_hash(params: Params, data: Iterable[Path]) -> str:
-    """Return a hash of parameters, data and imported code, which together with the fingerprint determine the result."""
+def describe_run(params: Params, data: Iterable[Path]) -> dict[str, Any]:
+    """Return the parameters that determine the result of training, and the SHA-256 of each file in `data`."""
+    return {
+        "model": params.model.model_dump(),
+        "train": params.train.model_dump(mode="json", exclude={"checkpoint_seconds"}),
+        "data": {path.stem: read_digest(path) for path in data},
+    }
+
+
+def run_hash(run: Mapping[str, Any]) -> str:
+    """Return a hash of what `describe_run` returns and of the imported code.
+
+    Together with the fingerprint, they determine the result.
+    """
     files = {name: getattr(module, "__file__", None) for name, module in sys.modules.items()}
     code = {name: file for name, file in files.items() if file and name.split(".")[0] in ("__main__", "src", "stages")}
-    parts = {
-        "model": params.model.model_dump(),
-        "train": params.train.model_dump(exclude={"checkpoint_seconds"}),
-        "data": [_digest(path) for path in data],
-        "code": {name: _digest(Path(file)) for name, file in code.items()},
-    }
+    parts = {**run, "code": {name: hashlib.sha256(Path(file).read_bytes()).hexdigest() for name, file in code.items()}}
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
 
 
@@ -41,7 +49,7 @@ class Checkpoints:
     Args:
         root: the folder for the checkpoints of all runs.
         run_hash: what the function `run_hash` returns.
-        fingerprint: of the computation. With another hash or fingerprint, training starts from the beginning.
+        fingerprint: of the computation. With a different hash or fingerprint, training starts from the beginning.
         every_seconds: how often `is_due` returns true.
     """
 
@@ -55,23 +63,21 @@ class Checkpoints:
         """Return whether the last checkpoint is older than `every_seconds`."""
         return time.monotonic() - self.saved_at > self.every_seconds
 
-    def save(self, state: TrainState, history: list[EpochMetrics]) -> None:
+    def save(self, state: TrainState, history: list[HistoryRow]) -> None:
         """Write the state and the history, and keep the previous checkpoint. All processes have to call it.
 
         Raises:
             OSError: the disk is full.
         """
         self.saved_at = time.monotonic()
-        sums = all_reduce_sum(state.sums)
+        shared = {"sums": all_reduce_sum(state.sums), "losses": all_reduce_min(state.losses)}
         if is_main_process():
             metadata = {"step": state.step, "seconds": state.seconds, "history": history}
-            save_tensors(
-                self.folder / f"{state.step:09}.checkpoint", to_arrays({**_tensors(state), "sums": sums}), metadata
-            )
+            save_tensors(self.folder / f"{state.step:09}.checkpoint", to_arrays(_tensors(state) | shared), metadata)
             for path in self._latest_first()[KEEP_LAST:]:
                 path.unlink()
 
-    def restore(self, state: TrainState) -> list[EpochMetrics]:
+    def restore(self, state: TrainState) -> list[HistoryRow]:
         """Set `state` to the latest intact checkpoint of the main process, and return its history, or [].
 
         Report a damaged checkpoint on stderr and delete it.
@@ -98,7 +104,7 @@ class Checkpoints:
         state.set_step(metadata["step"])
         if is_main_process():
             print(f"resuming after step {state.step:,} of {state.steps.total:,} from {self.folder}", flush=True)
-        history: list[EpochMetrics] = metadata["history"]
+        history: list[HistoryRow] = metadata["history"]
         return history
 
     def remove(self) -> None:
@@ -129,9 +135,10 @@ def _restore_tensors(state: TrainState, tensors: dict[str, Tensor]) -> None:
     """Copy the tensors of a checkpoint into `state`.
 
     The file holds contiguous tensors, and `Optimizer.load_state_dict` would keep that layout. Training uses
-    channels_last, and another layout may change the last bits.
+    channels_last, and a different layout may change the last bits.
     """
     sums = tensors.pop("sums")
+    state.losses.copy_(tensors.pop("losses"))
     state.sums.copy_(sums if is_main_process() else torch.zeros_like(sums))  # they are sums over all processes
     net_state = state.net.state_dict()
     for key, tensor in tensors.items():
@@ -141,11 +148,6 @@ def _restore_tensors(state: TrainState, tensors: dict[str, Tensor]) -> None:
         else:
             optimizer, (index, name) = state.optimizers[int(prefix)], rest.split("/")
             weight = [weight for group in optimizer.param_groups for weight in group["params"]][int(index)]
-            # buffers like the momentum get the layout of their weight; AdamW's step counter has another shape
+            # buffers like the momentum get the layout of their weight; AdamW's step counter has a different shape
             value = torch.empty_like(weight if tensor.shape == weight.shape else tensor)
             optimizer.state[weight][name] = value.copy_(tensor)
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

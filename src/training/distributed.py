@@ -21,10 +21,10 @@ MAX_RESTARTS = 3  # after a process dies, torchrun starts all of them again; the
 
 
 def launch_workers(settings: Train) -> None:
-    """Replace this process by torchrun if `train.processes` is above 1. It runs the same command in each process.
+    """Replace this process with torchrun if `train.processes` is above 1. It runs the same command in each process.
 
     Raises:
-        PipelineError: torchrun was started by hand with another number of processes.
+        PipelineError: torchrun was started by hand with a different number of processes.
     """
     started = int(os.environ.get("WORLD_SIZE", 0))
     if started and started != settings.processes:
@@ -47,7 +47,7 @@ def join_process_group(compute: Compute, run_hash: str) -> None:
         run_hash: has to be the same in all processes.
 
     Raises:
-        PipelineError: another host has other parameters, data or code.
+        PipelineError: the hosts disagree on parameters, data or code.
     """
     if int(os.environ.get("WORLD_SIZE", 1)) > 1:
         store, own_rank, processes = next(iter(dist.rendezvous("env://")))  # type: ignore[attr-defined]
@@ -108,6 +108,14 @@ def all_reduce_sum(tensor: Tensor) -> Tensor:
     if world_size() > 1:
         dist.all_reduce(total)
     return total
+
+
+def all_reduce_min(tensor: Tensor) -> Tensor:
+    """Return the elementwise minimum of `tensor` over all processes."""
+    least = tensor.clone()
+    if world_size() > 1:
+        dist.all_reduce(least, dist.ReduceOp.MIN)
+    return least
 
 
 def any_rank(flag: bool, device: torch.device) -> bool:

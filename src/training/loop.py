@@ -7,20 +7,28 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from src.data.dataset import Dataset
 from src.models.batch_norm import fold_batch_norm
 from src.models.inference import evaluate
 from src.params import Train
-from src.registry import LOW_RES
+from src.registry import LOW_RES_SCALE
 from src.runtime.errors import PipelineError
 from src.runtime.signals import defer_signals
 from src.training.checkpoint import Checkpoints
-from src.training.distributed import all_reduce_sum, any_rank, is_main_process, rank, report_lost_process, world_size
-from src.training.progress import ProgressBar, report_epoch
+from src.training.distributed import (
+    all_reduce_min,
+    all_reduce_sum,
+    any_rank,
+    is_main_process,
+    rank,
+    report_lost_process,
+    world_size,
+)
+from src.training.progress import ProgressBar, report_row
 from src.training.schedules import learning_rate_factor
-from src.training.state import EpochMetrics, TrainState
+from src.training.state import HistoryRow, TrainState
 from src.transforms import preprocess, sample_augmentations
 
 # select_hardest is active between these fractions of training: early losses say little, and at the end the running
@@ -33,18 +41,18 @@ def train(
     train_set: Dataset,
     validation_set: Dataset | None = None,
     checkpoints: Checkpoints | None = None,
-    on_epoch: Callable[[list[EpochMetrics]], None] = lambda _: None,
-) -> list[EpochMetrics]:
-    """Train from `state`, or from the latest checkpoint, to the end, and return the metrics of each epoch.
+    on_row: Callable[[list[HistoryRow]], None] = lambda _: None,
+) -> list[HistoryRow]:
+    """Train from `state`, or from the latest checkpoint, to the end, and return the history.
 
     With one process, an interrupted and resumed run gives the same bytes as an uninterrupted one.
 
     Args:
         state: changed in place.
         train_set: the training images.
-        validation_set: images to evaluate on after each epoch.
+        validation_set: images to evaluate on, as often as `train.validations` says.
         checkpoints: where to resume from and where to save.
-        on_epoch: called after resuming and after each epoch with the metrics of all epochs, in the main process.
+        on_row: called with the history after resuming and after each new row, in the main process.
 
     Raises:
         KeyboardInterrupt: a signal arrived. The state is saved.
@@ -54,39 +62,41 @@ def train(
     with report_lost_process():
         history = checkpoints.restore(state) if checkpoints else []
     if history and is_main_process():
-        on_epoch(history)
+        on_row(history)
 
     with defer_signals() as signal_received, report_lost_process(), ProgressBar(state) as bar:
-        for epoch in range(len(history), state.epochs):
-            state.freeze(epoch)
+        for epoch in range(state.step // state.steps.per_epoch, state.epochs):
+            state.set_trainable(epoch)
+            state.losses = all_reduce_min(state.losses)
             clock = time.perf_counter()
-            for batch, targets in iterate_batches(state, images, labels, epoch):
-                train_step(state, batch, targets)
+            for batch, targets, indices in iterate_batches(state, images, labels, epoch):
+                train_step(state, batch, targets, indices)
                 bar.show_step(state)
                 state.seconds += time.perf_counter() - clock
-                clock = time.perf_counter()
+                if is_row := state.steps.ends_row(state.step):
+                    history.append(summarize_steps(state))
+                    if is_main_process():
+                        history[-1] |= validate(state, validation_set)
+                        check_losses(history[-1], state.settings)
+                        bar.clear()
+                        report_row(history[-1], state.settings)
+                        on_row(history)
                 interrupted = any_rank(signal_received(), state.compute.device)
-                if checkpoints and (interrupted or any_rank(checkpoints.is_due(), state.compute.device)):
+                if checkpoints and (is_row or interrupted or any_rank(checkpoints.is_due(), state.compute.device)):
                     checkpoints.save(state, history)
                 if interrupted:
                     raise KeyboardInterrupt("the state is saved")
-
-            history.append(end_epoch(state, epoch))
-            if is_main_process():
-                history[-1] |= validate(state, validation_set)
-                check_losses(history[-1], state.settings)
-                bar.clear()
-                report_epoch(history[-1], state.epochs)
-                on_epoch(history)
-            if checkpoints:
-                checkpoints.save(state, history)
+                clock = time.perf_counter()
     return history
 
 
-def iterate_batches(state: TrainState, images: Tensor, labels: Tensor, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
+def iterate_batches(
+    state: TrainState, images: Tensor, labels: Tensor, epoch: int
+) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
     """Yield the batches from `state.step` to the end of `epoch`, in random order, augmented and normalized.
 
-    Each of N processes takes every N-th image of a batch. Order and augmentation do not depend on N.
+    Each of N processes takes every N-th image of a batch. Order and augmentation do not depend on N. If
+    `train.hard_fraction` is below 1, a part of each batch is skipped, see `select_hardest`.
 
     Args:
         state: the settings, and the step to start from.
@@ -95,8 +105,9 @@ def iterate_batches(state: TrainState, images: Tensor, labels: Tensor, epoch: in
         epoch: counts from 0.
 
     Yields:
-        float32 [batch, channels, height, width] and int64 [batch], on the device. Until `train.low_res_fraction` of
-        training, images are smaller: progressive resizing (Howard, fastai, 2018).
+        images float32 [batch, channels, height, width], labels int64 [batch], and their indices in `images` int64
+        [batch], on the device. Until `train.low_res_fraction` of training, images are smaller: progressive resizing
+        (Howard, fastai, 2018).
     """
     settings, device, (height, width) = state.settings, state.compute.device, images.shape[1:3]
     first, last = epoch * state.steps.per_epoch, min((epoch + 1) * state.steps.per_epoch, state.steps.total)
@@ -107,28 +118,29 @@ def iterate_batches(state: TrainState, images: Tensor, labels: Tensor, epoch: in
     batches = order.split(settings.batch_size)
     for step in range(state.step, last):
         low_res = step < settings.low_res_fraction * state.steps.total
-        size = (round(height * LOW_RES), round(width * LOW_RES)) if low_res else None
+        size = (round(height * LOW_RES_SCALE), round(width * LOW_RES_SCALE)) if low_res else None
         chosen = batches[step - first][rank() :: world_size()]
+        if settings.hard_fraction < 1 and HARD_FROM < step / state.steps.total < HARD_UNTIL:
+            chosen = select_hardest(state.losses, chosen, settings.hard_fraction)
         # low resolution needs augmentations, even if all are the identity: only `warp` resizes
         augment = low_res or not settings.augmentation.is_identity
-        drawn = augmentations[chosen].to(device) if augment else None
+        sampled = augmentations[chosen].to(device) if augment else None
         interpolation = settings.augmentation.interpolation
-        pixels = preprocess(images[chosen].to(device), state.normalize, drawn, interpolation, size)
-        yield pixels.contiguous(memory_format=torch.channels_last), labels[chosen].to(device)
+        pixels = preprocess(images[chosen].to(device), state.normalize, sampled, interpolation, size)
+        yield pixels.contiguous(memory_format=torch.channels_last), labels[chosen].to(device), chosen.to(device)
 
 
-def train_step(state: TrainState, images: Tensor, labels: Tensor) -> None:
-    """Run one optimizer step on a batch, and add its loss and accuracy to the sums of the epoch.
+def train_step(state: TrainState, images: Tensor, labels: Tensor, indices: Tensor) -> None:
+    """Run one optimizer step on a batch, and add its loss and accuracy to the sums for the next row of the history.
 
     Args:
         state: changed in place.
         images: float32 [batch, channels, height, width], normalized.
         labels: int64 [batch], class indices.
+        indices: int64 [batch], positions of the images in the training set.
     """
     settings = state.settings
     with state.compute.autocast():
-        if settings.hard_fraction < 1 and HARD_FROM < state.progress < HARD_UNTIL:
-            images, labels = select_hardest(state.model, images, labels, settings.hard_fraction)
         state.model.train()
         torch.manual_seed(derive_seed(settings.seed, state.step, rank()))  # for random layers, such as dropout
         output = state.model(images).float()
@@ -142,34 +154,35 @@ def train_step(state: TrainState, images: Tensor, labels: Tensor) -> None:
         scheduler.step()
     state.step += 1
     with torch.no_grad():  # no .item() here: it would wait for the GPU
-        plain_loss = F.cross_entropy(output, labels, reduction="sum")
+        losses = F.cross_entropy(output, labels, reduction="none")
+        state.losses[indices] = losses
         correct = (output.argmax(dim=1) == labels).sum()
-        state.sums += torch.stack([plain_loss, correct, torch.full_like(correct, len(labels))]).to(state.sums.dtype)
+        state.sums += torch.stack([losses.sum(), correct, torch.full_like(correct, len(labels))]).to(state.sums.dtype)
 
 
-@torch.no_grad()
-def select_hardest(model: nn.Module, images: Tensor, labels: Tensor, fraction: float) -> tuple[Tensor, Tensor]:
-    """Return the images of a batch with the largest losses, at least two, in their original order.
+def select_hardest(losses: Tensor, indices: Tensor, fraction: float) -> Tensor:
+    """Return the images of a batch with the largest losses when they were last trained on, at least two, in order.
 
-    A forward pass is a third of a step, so a step on half of the images costs five sixths of a full one. Several
-    processes choose from their own images. Source: Jiang et al., Accelerating Deep Learning by Focusing on the Biggest
-    Losers, 2019.
+    Images that were never trained on come first. A skipped image keeps its old loss, so its turn comes when the losses
+    of the others have fallen. This choice costs nothing; one by the current losses would cost a forward pass, and is
+    no more accurate. Several processes choose from their own images. Source: Jiang et al., Accelerating Deep Learning
+    by Focusing on the Biggest Losers, 2019 (stale losses).
 
     Args:
-        model: the network; it is set to evaluation mode.
-        images: float32 [batch, channels, height, width].
-        labels: int64 [batch].
-        fraction: share of the batch to keep, 0 to 1.
+        losses: float32 [n], of all training images; infinite if there is none.
+        indices: int64 [batch] on the CPU, the images of the batch.
+        fraction: how much of the batch to keep, 0 to 1.
+
+    Returns:
+        int64 [kept images], on the CPU.
     """
-    model.eval()
-    losses = F.cross_entropy(model(images), labels, reduction="none")
-    keep = min(len(labels), max(2, round(len(labels) * fraction)))
-    chosen = losses.topk(keep).indices.sort().values
-    return images[chosen].contiguous(memory_format=torch.channels_last), labels[chosen]
+    keep = min(len(indices), max(2, round(len(indices) * fraction)))
+    order = losses[indices.to(losses.device)].argsort(descending=True, stable=True).cpu()
+    return indices[order[:keep].sort().values]
 
 
-def end_epoch(state: TrainState, epoch: int) -> EpochMetrics:
-    """Return the training metrics of the epoch and reset its sums.
+def summarize_steps(state: TrainState) -> HistoryRow:
+    """Return the training metrics since the last row of the history, and reset their sums.
 
     Loss (without label smoothing) and accuracy are averages over the trained images, measured during their step. The
     learning rate is that of the last step.
@@ -177,25 +190,31 @@ def end_epoch(state: TrainState, epoch: int) -> EpochMetrics:
     loss, correct, seen = all_reduce_sum(state.sums).tolist()
     state.sums.zero_()
     rate = state.settings.learning_rate * learning_rate_factor(state.step - 1, state.steps, state.settings)
-    return {"epoch": epoch + 1, "learning_rate": rate, "train_loss": loss / seen, "train_accuracy": correct / seen}
+    epoch = state.step / state.steps.per_epoch
+    return {"epoch": epoch, "learning_rate": rate, "train_loss": loss / seen, "train_accuracy": correct / seen}
 
 
-def validate(state: TrainState, validation_set: Dataset | None) -> EpochMetrics:
-    """Return loss and accuracy on the validation images, with batch norm folded into the weights."""
+def validate(state: TrainState, validation_set: Dataset | None) -> HistoryRow:
+    """Return loss and accuracy on the validation images, with batch norm folded into the weights.
+
+    The precision is that of training: in bfloat16, this takes a quarter of the time of float32.
+    """
     if validation_set is None:
         return {}
     net = fold_batch_norm(state.net)
-    loss, accuracy = evaluate(net, validation_set, state.normalize, state.compute.device)
+    with state.compute.autocast():
+        loss, accuracy = evaluate(net, validation_set, state.normalize, state.compute.device)
     return {"validation_loss": loss, "validation_accuracy": accuracy}
 
 
-def check_losses(metrics: EpochMetrics, settings: Train) -> None:
+def check_losses(metrics: HistoryRow, settings: Train) -> None:
     """Raise PipelineError if a loss is NaN or infinite."""
     losses = {name: value for name, value in metrics.items() if name.endswith("loss")}
     if not all(math.isfinite(value) for value in losses.values()):
         found = ", ".join(f"{name} {value}" for name, value in losses.items())
         raise PipelineError(
-            f"training diverged in epoch {metrics['epoch']} at train.learning_rate {settings.learning_rate:g}: {found}",
+            f"training diverged at epoch {metrics['epoch']:.4g} with train.learning_rate {settings.learning_rate:g}: "
+            f"{found}",
             f"dvc exp run -S train.learning_rate={settings.learning_rate / 10:g}",
         )
 

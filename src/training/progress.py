@@ -1,13 +1,14 @@
-"""Progress bar, one line per epoch, and a log of training times."""
+"""Progress bar, one line per row of the history, and a log of training times."""
 
 import os
 from pathlib import Path
 
 from tqdm import tqdm
 
+from src.params import Train
 from src.runtime.files import main_checkout
 from src.training.distributed import is_main_process
-from src.training.state import EpochMetrics, TrainState
+from src.training.state import HistoryRow, TrainState
 
 TIMES = Path("data/training_times.csv")  # git ignores it: times differ between equal runs
 
@@ -26,18 +27,19 @@ class ProgressBar(tqdm):  # type: ignore[misc]  # tqdm has no types
         )
 
     def show_step(self, state: TrainState) -> None:
-        """Show one more step, and the epoch's mean loss and accuracy so far."""
+        """Show one more step, and mean loss and accuracy since the last row of the history."""
         if not self.disable:
             loss, correct, seen = state.sums.tolist()
-            self.set_description(f"epoch {(state.step - 1) // state.steps.per_epoch + 1}/{state.epochs}", refresh=False)
+            epoch = state.step / state.steps.per_epoch
+            self.set_description(f"epoch {epoch:.2f}/{state.settings.epochs:g}", refresh=False)
             self.set_postfix_str(f"loss {loss / seen:.4f}, accuracy {correct / seen:.4f}", refresh=False)
             self.update()
 
 
-def report_epoch(metrics: EpochMetrics, epochs: int) -> None:
-    """Print one line for an epoch."""
+def report_row(metrics: HistoryRow, settings: Train) -> None:
+    """Print one line for a row of the history."""
     line = (
-        f"epoch {metrics['epoch']}/{epochs}  learning rate {metrics['learning_rate']:.4g}"
+        f"epoch {metrics['epoch']:.4g}/{settings.epochs:g}  learning rate {metrics['learning_rate']:.4g}"
         f"  train loss {metrics['train_loss']:.4f} accuracy {metrics['train_accuracy']:.4f}"
     )
     if "validation_loss" in metrics:

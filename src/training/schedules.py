@@ -12,15 +12,27 @@ from src.params import Train
 
 @dataclass(frozen=True)
 class StepCount:
-    """The number of optimizer steps of a run; the last epoch may be partial."""
+    """The number of optimizer steps of a run; the last epoch may be partial.
+
+    Attributes:
+        per_epoch: steps of a full epoch.
+        total: steps of the run.
+        rows: rows of the history, evenly spaced.
+    """
 
     per_epoch: int
     total: int
+    rows: int = 1
 
     @classmethod
     def of(cls, images: int, settings: Train) -> "StepCount":
         per_epoch = math.ceil(images / settings.batch_size)
-        return cls(per_epoch, math.ceil(per_epoch * settings.epochs))
+        total = math.ceil(per_epoch * settings.epochs)
+        return cls(per_epoch, total, max(settings.validations, math.ceil(settings.epochs)))
+
+    def ends_row(self, step: int) -> bool:
+        """Return whether a row of the history ends after `step` steps."""
+        return step * self.rows // self.total > (step - 1) * self.rows // self.total
 
 
 def constant(step: int, steps: StepCount, settings: Train) -> float:

@@ -16,11 +16,10 @@ from src.params import Normalize, Train
 from src.training.distributed import wrap_ddp
 from src.training.optimizers import build_optimizers
 from src.training.schedules import StepCount, build_schedulers
-from src.transforms import measure_normalize
+from src.transforms import measure_normalization
 
-EpochMetrics = dict[
-    str, float
-]  # epoch, learning_rate, train_loss, train_accuracy, validation_loss, validation_accuracy
+# epoch (a fraction within an epoch), learning_rate, train_loss, train_accuracy, validation_loss, validation_accuracy
+HistoryRow = dict[str, float]
 
 
 @dataclass
@@ -35,8 +34,10 @@ class TrainState:
         settings: the section `train` of params.yaml.
         normalize: mean and standard deviation of the pixels, given or measured.
         compute: device and precision.
-        steps: steps per epoch and in total.
-        sums: loss, correct predictions and images of the current epoch, float64 [3], or float32 on mps.
+        steps: steps per epoch and in total, and rows of the history.
+        sums: loss, correct predictions and images since the last row of the history, float64 [3], or float32 on mps.
+        losses: float32 [n], the loss of each training image when it was last trained on, or infinity. With several
+            processes, the least of their values.
         step: steps done.
         seconds: time spent on these steps.
     """
@@ -50,6 +51,7 @@ class TrainState:
     compute: Compute
     steps: StepCount
     sums: Tensor
+    losses: Tensor
     step: int = 0
     seconds: float = 0.0
 
@@ -58,13 +60,8 @@ class TrainState:
         """The number of epochs. The last one may be partial."""
         return math.ceil(self.settings.epochs)
 
-    @property
-    def progress(self) -> float:
-        """The fraction of training that is done."""
-        return self.step / self.steps.total
-
-    def freeze(self, epoch: int) -> None:
-        """Train only the head until epoch `train.freeze_epochs`, and then all parameters."""
+    def set_trainable(self, epoch: int) -> None:
+        """Make only the head trainable before epoch `train.freeze_epochs`, and from then on all parameters."""
         if self.settings.freeze_epochs:
             head = set(self.net.get_submodule(find_head(self.net)).parameters())
             for group in (group for optimizer in self.optimizers for group in optimizer.param_groups):
@@ -95,5 +92,6 @@ def create_train_state(net: nn.Module, train_set: Dataset, settings: Train, comp
     steps = StepCount.of(len(train_set), settings)
     schedulers = build_schedulers(optimizers, settings, steps)
     sums = torch.zeros(3, dtype=torch.float32 if compute.device.type == "mps" else torch.float64, device=compute.device)
-    normalize = settings.normalize or measure_normalize(train_set.images)
-    return TrainState(net, wrap_ddp(net), optimizers, schedulers, settings, normalize, compute, steps, sums)
+    normalize = settings.normalize or measure_normalization(train_set.images)
+    losses = torch.full((len(train_set),), math.inf, device=compute.device)
+    return TrainState(net, wrap_ddp(net), optimizers, schedulers, settings, normalize, compute, steps, sums, losses)

@@ -74,5 +74,5 @@ def test_without_a_validation_set_every_epoch_is_evaluated_on_the_test_set(tiny:
     )
     assert audit["train"]["images"] == TRAIN
     assert training["validation_accuracy"] == evaluation["accuracy"]
-    card = (tiny / "data/model/model_card.md").read_text()
+    card = (tiny / "metrics/model_card.md").read_text()
     assert "| accuracy on 110 test images after training |" in card

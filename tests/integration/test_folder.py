@@ -52,7 +52,7 @@ def test_pipeline_runs_on_a_folder_of_images(tmp_path: Path) -> None:
     assert list(metrics["per_class_accuracy"]) == CLASSES
     assert metrics["accuracy"] > 0.9
     assert len(pd.read_csv(folder / "metrics/predictions.csv")) == 36
-    assert "into 3 classes: bird, cat & dog, émeu" in (folder / "data/model/model_card.md").read_text()
+    assert "into 3 classes: bird, cat & dog, émeu" in (folder / "metrics/model_card.md").read_text()
 
     done = run(["python", "-m", "tools.predict", *(f"data/sources/folder/{name}/1.jpeg" for name in CLASSES)], folder)
     answers = [line.split(": ")[1] for line in done.stdout.splitlines()]

@@ -24,7 +24,7 @@ def test_tour_runs_from_start_to_end(clone: Path, monkeypatch: pytest.MonkeyPatc
     outputs = [output for cell in tour.cells for output in cell.get("outputs", [])]
     text = "".join(str(output.get("text", "")) for output in outputs)
     assert "Total params: 593,200" in text
-    assert "epoch 1/1  learning rate" in text
+    assert "/0.25  learning rate" in text
     assert "validation loss" in text
     assert "metrics/evaluate.json" in text
     assert sum("image/png" in output.get("data", {}) for output in outputs) == 2

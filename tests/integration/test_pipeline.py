@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import math
 import re
 import shutil
 from pathlib import Path
@@ -61,17 +60,23 @@ def test_metrics_agree_with_predictions_and_history(finished_clone: Path) -> Non
     history = pd.read_csv(finished_clone / "metrics/history.csv")
     training = read_json(finished_clone / "metrics/train.json")
     params = yaml.safe_load((finished_clone / "params.yaml").read_text())
-    assert list(history["epoch"]) == list(range(1, math.ceil(params["train"]["epochs"]) + 1))
+    assert len(history) == params["train"]["validations"]
+    assert history["epoch"].is_monotonic_increasing
+    assert history["epoch"].iloc[-1] == pytest.approx(params["train"]["epochs"], abs=0.2)  # whole steps
     assert training["validation_accuracy"] == history["validation_accuracy"].iloc[-1]
     assert training["parameters"] == 593_200
 
 
 def test_every_number_of_the_model_card_follows_from_metrics_and_predictions(finished_clone: Path) -> None:
     """Compare all numbers of the card in their order."""
-    card = (finished_clone / "data/model/model_card.md").read_text()
+    _, front_matter, card = (finished_clone / "metrics/model_card.md").read_text().split("---\n", 2)
     audit, training, evaluation = (
         read_json(finished_clone / f"metrics/{stage}.json") for stage in ("inspect", "train", "evaluate")
     )
+    (index,) = yaml.safe_load(front_matter)["model-index"]
+    assert {item["type"]: item["value"] for item in index["results"][0]["metrics"]} == {
+        name: pytest.approx(evaluation[name], abs=5.1e-5) for name in ("accuracy", "macro_f1")
+    }
     train = yaml.safe_load((finished_clone / "params.yaml").read_text())["train"]
     digest = hashlib.sha256((finished_clone / "data/model/model.safetensors").read_bytes()).hexdigest()
     fingerprint = training["fingerprint"]
@@ -129,7 +134,7 @@ def experiment(finished_clone: Path, tmp_path_factory: pytest.TempPathFactory) -
 
 
 def test_learning_rate_1e_3_is_read_as_a_number(experiment: Path) -> None:
-    assert pd.read_csv(experiment / "metrics/history.csv")["learning_rate"].max() < 0.001
+    assert pd.read_csv(experiment / "metrics/history.csv")["learning_rate"].max() <= 0.001
     assert "small-rate" in run(["dvc", "exp", "show", "--csv", "--only-changed"], experiment).stdout
 
 
@@ -158,9 +163,9 @@ def test_changing_a_parameter_back_restores_results_from_the_run_cache(
     clone = shutil.copytree(experiment, tmp_path / "clone", symlinks=True)
     before = recorded_outputs(finished_clone)
     assert recorded_outputs(clone)["data/model/model.safetensors"] != before["data/model/model.safetensors"]
-    edit_params(clone, {"train.learning_rate": 0.04})
+    shutil.copy(finished_clone / "params.yaml", clone)
     done = run(["dvc", "repro"], clone)
-    assert stages_run(done.stdout) == []
-    assert "is cached - skipping run" in done.stdout
+    assert stages_run(done.stdout) == ["plot"]  # the model card is in git, and DVC's run cache is for its own outputs
+    assert done.stdout.count("is cached - skipping run") >= 2
     assert recorded_outputs(clone) == before
     assert not run(["git", "status", "--porcelain", "dvc.lock", "metrics"], clone).stdout

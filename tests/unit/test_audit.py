@@ -177,13 +177,13 @@ def test_near_copies_are_found_and_other_pictures_are_not() -> None:
         assert find_similar(originals, vectors, within=False).tolist() == list(range(300)), name
 
 
-def test_flat_images_are_no_near_copies() -> None:
+def test_flat_images_are_not_near_copies() -> None:
     noise = np.random.default_rng(0).integers(200, 203, (20, 64, 64, 3), np.uint8)
     vectors = thumbnail_vectors([*noise, np.zeros((64, 64, 3), np.uint8), np.zeros((64, 64, 3), np.uint8)])
     assert (find_similar(vectors, vectors, within=True) == -1).all()
 
 
-def test_near_copies_are_searched_in_files_only_and_exact_copies_are_not_counted_again() -> None:
+def test_near_copies_are_searched_for_in_files_only_and_exact_copies_are_not_counted_again() -> None:
     original, other = picture(0), picture(1)
     images = [np.asarray(image) for image in (original, other, jpeg(original, 60), other)]
     splits = {"train": dataset(images, [0, 1, 0, 1], "train"), "test": dataset(images[1:3], [1, 0], "test")}

@@ -238,7 +238,7 @@ def test_every_registered_network_is_accepted(params: Params, name: str) -> None
         (
             "progressive_resizing",
             {"low_res_fraction": 0.5},
-            "reads one size of images: set train.low_res_fraction to 0",
+            "accepts only one image size: set train.low_res_fraction to 0",
         ),
     ],
 )
@@ -270,18 +270,18 @@ def for_images(params: Params, name: str, channels: int, side: int, **train: obj
     ("name", "channels", "side"),
     [("net", 1, 28), ("resnet18", 1, 28), ("resnet18", 3, 224), ("vit_b_16", 3, 64), ("regnet_y_400mf", 3, 64)],
 )
-def test_network_that_reads_the_images_is_accepted(params: Params, name: str, channels: int, side: int) -> None:
+def test_network_that_accepts_the_images_is_valid(params: Params, name: str, channels: int, side: int) -> None:
     assert Params.model_validate(for_images(params, name, channels, side)).model.name == name
 
 
 @pytest.mark.parametrize(
     ("name", "channels", "side", "train", "message"),
     [
-        ("net", 3, 64, {}, "`net` does not read color images of 64 x 64 pixels; resnet18 and mobilenet_v3_small do"),
-        ("convnext_tiny", 1, 28, {}, "`convnext_tiny` does not read gray images of 28 x 28 pixels; resnet18 and "),
+        ("net", 3, 64, {}, "`net` does not accept color images of 64 x 64 pixels; resnet18 and "),
+        ("convnext_tiny", 1, 28, {}, "`convnext_tiny` does not accept gray images of 28 x 28 pixels; resnet18 and "),
         (
             "vit_b_16", 3, 64, {"low_res_fraction": 0.5},
-            "`vit_b_16` does not read images of 46 x 46 pixels: set train.low_res_fraction to 0",
+            "`vit_b_16` does not accept images of 46 x 46 pixels: set train.low_res_fraction to 0",
         ),
         ("resnet18", 3, 64, {"batch_norm": True}, "`resnet18` does not support train.batch_norm"),
         (

@@ -12,7 +12,15 @@ from torch import nn
 
 from src.models.batch_norm import add_batch_norm
 from src.models.build import find_head
-from src.registry import LOW_RES, MODELS, ModelSpec, check_network, create_model, pretrained_weights, torchvision_names
+from src.registry import (
+    LOW_RES_SCALE,
+    MODELS,
+    ModelSpec,
+    check_network,
+    create_model,
+    pretrained_weights,
+    torchvision_names,
+)
 from tests.helpers import MNIST, ROOT
 
 PARAMETERS = {"net": 593_200, "dash": 29_290, "tiny": 5_646, "resnet18": 11_181_642}  # for 10 classes
@@ -51,7 +59,7 @@ def test_head_is_the_last_linear_layer(name: str) -> None:
 def test_progressive_resizing_accepts_five_sevenths_of_the_size(name: str) -> None:
     spec = MODELS[name]
     shape = (spec.channels[0], spec.image_sizes[0], spec.image_sizes[0])
-    side = round(spec.image_sizes[0] * LOW_RES)
+    side = round(spec.image_sizes[0] * LOW_RES_SCALE)
     assert create_model(name, 10, shape)(torch.randn(2, spec.channels[0], side, side)).shape == (2, 10)
 
 
@@ -70,7 +78,7 @@ def test_batch_norm_is_added_if_the_spec_says_so(name: str) -> None:
 @pytest.mark.parametrize("name", MODELS)
 def test_own_networks_are_checked_against_their_spec(name: str, low_res: bool) -> None:
     if low_res and not MODELS[name].progressive_resizing:
-        with pytest.raises(ValueError, match=f"`{name}` reads one size of images: set train.low_res_fraction to 0"):
+        with pytest.raises(ValueError, match=f"`{name}` accepts only one image size: set train.low_res_fraction to 0"):
             check(name, MNIST, low_res)
     else:
         check(name, MNIST, low_res)
@@ -95,14 +103,14 @@ def test_spec_lists_channels_and_sizes(
     if accepted:
         check("other", shape)
     else:
-        with pytest.raises(ValueError, match="`other` does not read "):
+        with pytest.raises(ValueError, match="`other` does not accept "):
             check("other", shape)
 
 
 @pytest.mark.parametrize("name", MODELS)
 def test_own_networks_accept_gray_28_by_28_images_only(name: str) -> None:
     check(name, (1, 28, 28))
-    with pytest.raises(ValueError, match=f"`{name}` does not read color images of 28 x 28 pixels"):
+    with pytest.raises(ValueError, match=f"`{name}` does not accept color images of 28 x 28 pixels"):
         check(name, (3, 28, 28))
 
 
@@ -178,14 +186,14 @@ def test_verdict_agrees_with_a_forward_pass(
         assert works(lambda side=side: forward(side)) == (side in works_at)
         if not sized or side != 23:
             assert works(lambda side=side: check(name, (3, side, side))) == (side in works_at)
-    low = round(built_for * LOW_RES)
+    low = round(built_for * LOW_RES_SCALE)
     assert works(lambda: check(name, (3, built_for, built_for), low_res=True)) == works(lambda: forward(low))
 
 
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("side", [8, 28, 1024])
 @pytest.mark.parametrize("name", ["resnet18", "mobilenet_v3_small"])
-def test_networks_that_errors_recommend_read_every_size(name: str, side: int, channels: int) -> None:
+def test_networks_recommended_in_errors_accept_every_size(name: str, side: int, channels: int) -> None:
     check(name, (channels, side, side), low_res=True)
 
 
@@ -205,33 +213,33 @@ def test_gray_images_are_repeated_to_three_channels() -> None:
         ("zebra", MNIST, False, False, "unknown model `zebra`; known models: net, dash, tiny, alexnet, convnext"),
         (
             "net", (3, 64, 64), False, False,
-            "`net` does not read color images of 64 x 64 pixels; resnet18 and mobilenet_v3_small do",
+            "`net` does not accept color images of 64 x 64 pixels; resnet18 and mobilenet_v3_small do",
         ),
         (
             "resnet18", (3, 64, 32), False, False,
-            "`resnet18` does not read color images of 64 x 32 pixels",
+            "`resnet18` does not accept color images of 64 x 32 pixels",
         ),
         (
             "convnext_tiny", MNIST, False, False,
-            "`convnext_tiny` does not read gray images of 28 x 28 pixels; resnet18 and mobilenet_v3_small do",
+            "`convnext_tiny` does not accept gray images of 28 x 28 pixels; resnet18 and mobilenet_v3_small do",
         ),
         (
             "vit_b_16", (3, 60, 60), False, False,
-            "`vit_b_16` does not read color images of 60 x 60 pixels; resnet18 and mobilenet_v3_small do",
+            "`vit_b_16` does not accept color images of 60 x 60 pixels; resnet18 and mobilenet_v3_small do",
         ),
         (
             "vit_b_16", (3, 64, 64), True, False,
-            "`vit_b_16` does not read images of 46 x 46 pixels: set train.low_res_fraction to 0",
+            "`vit_b_16` does not accept images of 46 x 46 pixels: set train.low_res_fraction to 0",
         ),
-        ("dash", MNIST, True, False, "`dash` reads one size of images: set train.low_res_fraction to 0"),
+        ("dash", MNIST, True, False, "`dash` accepts only one image size: set train.low_res_fraction to 0"),
         ("net", MNIST, False, True, "`net` has no pretrained weights: set model.pretrained to false"),
         (
             "vit_b_16", (3, 64, 64), False, True,
-            "the pretrained `vit_b_16` reads 224 x 224 pixels: set prepare.image_size to 224",
+            "the pretrained `vit_b_16` accepts only 224 x 224 pixels: set prepare.image_size to 224",
         ),
         (
             "maxvit_t", (1, 64, 64), False, True,
-            "the pretrained `maxvit_t` reads 224 x 224 pixels: set prepare.image_size to 224",
+            "the pretrained `maxvit_t` accepts only 224 x 224 pixels: set prepare.image_size to 224",
         ),
     ],
 )  # fmt: skip

@@ -10,12 +10,12 @@ from torchvision.transforms.v2 import functional as v2
 
 from src.params import Augmentation, Normalize
 from src.transforms import (
-    Augmentations,
+    SampledAugmentations,
     adjust_color,
     center_crop_resize,
     erase,
     inverse_affine,
-    measure_normalize,
+    measure_normalization,
     preprocess,
     sample_augmentations,
     shift_pixels,
@@ -46,16 +46,16 @@ def color_images() -> Tensor:
     return torch.rand(24, 3, 28, 28, generator=seeded())
 
 
-def sample(count: int, seed: int = 0, **changes: float) -> Augmentations:
+def sample(count: int, seed: int = 0, **changes: float) -> SampledAugmentations:
     return sample_augmentations(count, Augmentation(**{**IDENTITY, **changes}), seeded(seed))
 
 
-def geometry(matrix: Tensor, cropped: Tensor | None = None) -> Augmentations:
+def geometry(matrix: Tensor, cropped: Tensor | None = None) -> SampledAugmentations:
     """Return augmentations that move pixels and leave their values."""
     count = len(matrix)
     if cropped is None:
         cropped = torch.zeros(count, dtype=torch.bool)
-    return Augmentations(cropped, matrix, torch.ones(count, 3), torch.zeros(count, 4))
+    return SampledAugmentations(cropped, matrix, torch.ones(count, 3), torch.zeros(count, 4))
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -143,7 +143,7 @@ def test_shift_fills_its_range_and_changes_nothing_else() -> None:
     assert -2 <= matrix[:, :, 2].min() < -1.99
 
 
-def augment(images: Tensor, augmentations: Augmentations) -> Tensor:
+def augment(images: Tensor, augmentations: SampledAugmentations) -> Tensor:
     """Return uint8 [batch, height, width, 3] as floats, after the augmentation."""
     return preprocess(images, Normalize(mean=[0.0] * 3, std=[1.0] * 3), augmentations)
 
@@ -315,7 +315,7 @@ def test_geometry_does_not_depend_on_color_and_erasing() -> None:
 def test_measured_normalization_equals_numpys(shape: tuple[int, ...]) -> None:
     images = np.random.default_rng(0).integers(0, 200, shape, np.uint8)
     channels = images.reshape(-1, shape[3] if len(shape) == 4 else 1) / 255
-    normalize = measure_normalize(images)
+    normalize = measure_normalization(images)
     assert normalize.mean == [round(value, 4) for value in channels.mean(axis=0).tolist()]
     assert normalize.std == [round(value, 4) for value in channels.std(axis=0).tolist()]
 
@@ -323,4 +323,4 @@ def test_measured_normalization_equals_numpys(shape: tuple[int, ...]) -> None:
 def test_channel_without_variation_is_not_scaled() -> None:
     images = np.zeros((4, 8, 8, 3), np.uint8)
     images[..., 1] = 255
-    assert measure_normalize(images) == Normalize(mean=[0.0, 1.0, 0.0], std=[1.0, 1.0, 1.0])
+    assert measure_normalization(images) == Normalize(mean=[0.0, 1.0, 0.0], std=[1.0, 1.0, 1.0])

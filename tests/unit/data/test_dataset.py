@@ -1,4 +1,4 @@
-"""Labelled images and their file format."""
+"""Labeled images and their file format."""
 
 import re
 from pathlib import Path

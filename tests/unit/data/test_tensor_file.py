@@ -135,7 +135,7 @@ def test_loaded_arrays_can_be_changed_without_changing_the_file(path: Path) -> N
     assert load_tensors(path)[0]["b"].tolist() == TENSORS["b"].tolist()
 
 
-def test_loaded_arrays_survive_that_the_file_is_replaced_or_deleted(path: Path) -> None:
+def test_loaded_arrays_survive_replacing_and_deleting_the_file(path: Path) -> None:
     tensors, _ = load_tensors(path)
     save_tensors(path, {"b": np.zeros((2, 3), np.float32)}, {})
     path.unlink()

@@ -187,7 +187,7 @@ def test_downloaded_file_with_another_hash_is_refused(weights: Weights) -> None:
     assert file.exists()
 
 
-def test_file_with_another_hash_that_was_there_before_is_refused(weights: Weights) -> None:
+def test_cached_file_with_a_different_hash_is_refused(weights: Weights) -> None:
     """torch checks the hash of downloads only."""
     file = weights.publish("resnet18", resnet18(5))
     weights.cache.mkdir(parents=True)
@@ -203,7 +203,7 @@ def test_file_with_another_hash_that_was_there_before_is_refused(weights: Weight
 
 
 @pytest.mark.parametrize("content", [b"", b"<html>no weights</html>", b"PK\x03\x04"])
-def test_damaged_file_that_was_there_before_is_refused(weights: Weights, content: bytes) -> None:
+def test_damaged_cached_file_is_refused(weights: Weights, content: bytes) -> None:
     weights.cache.mkdir(parents=True)
     cached = weights.cache / weights.publish("resnet18", {}).name
     cached.write_bytes(content)
@@ -235,13 +235,13 @@ def test_file_that_runs_code_is_refused_and_its_code_does_not_run(
         weights.cache.mkdir(parents=True)
         shutil.copy(file, weights.cache)
     cached = weights.cache / file.name
-    assert str(error_of()) == f"error: {cached} has more than tensors, and was not loaded\nhint: rm '{cached}'"
+    assert str(error_of()) == f"error: {cached} contains more than tensors and was not loaded\nhint: rm '{cached}'"
     assert not target.exists()
     torch.load(file, weights_only=False)  # without this protection, the code would run
     assert target.exists()
 
 
-def test_unreachable_server_is_an_error_that_names_the_file_to_put_where(weights: Weights) -> None:
+def test_unreachable_server_is_an_error_that_names_the_file_to_copy_and_where(weights: Weights) -> None:
     weights.set_url("resnet18", f"{UNREACHABLE}/models/resnet18-f37072fd.pth")
     error = error_of()
     assert str(error).startswith(

@@ -110,12 +110,12 @@ def test_missing_damaged_or_foreign_file_is_an_error(path: Path, change: Callabl
         (lambda weights: weights, {"classes": 5, "normalize": None}, "2 validation errors"),
         (lambda weights: weights, {"classes": ["0", "1"]}, "size mismatch for fc2"),
         (lambda weights: weights, {"network": "large"}, "unknown model `large`"),
-        (lambda weights: weights, {"input_shape": [3, 28, 28]}, "`net` does not read color images of 28 x 28 pixels"),
-        (lambda weights: weights, {"input_shape": [1, 32, 32]}, "`net` does not read gray images of 32 x 32 pixels"),
-        (lambda weights: weights, {"input_shape": [1, 28, 32]}, "`net` does not read gray images of 28 x 32 pixels"),
+        (lambda weights: weights, {"input_shape": [3, 28, 28]}, "`net` does not accept color images of 28 x 28 pixels"),
+        (lambda weights: weights, {"input_shape": [1, 32, 32]}, "`net` does not accept gray images of 32 x 32 pixels"),
+        (lambda weights: weights, {"input_shape": [1, 28, 32]}, "`net` does not accept gray images of 28 x 32 pixels"),
         (lambda weights: weights, {"input_shape": [28, 28]}, "1 validation error"),
         (lambda weights: weights, {"network": "resnet18"}, r"Missing key\(s\) in state_dict"),
-        (lambda weights: weights, {"network": "vit_b_16"}, "`vit_b_16` does not read gray images of 28 x 28 pixels"),
+        (lambda weights: weights, {"network": "vit_b_16"}, "`vit_b_16` does not accept gray images of 28 x 28 pixels"),
     ],
 )
 def test_content_that_does_not_fit_the_network_is_an_error(

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from huggingface_hub import ModelCard
 
 from src.params import Params
 from src.reporting.model_card import model_card
@@ -26,6 +27,7 @@ EVALUATION = {
     "accuracy": 0.9956,
     "accuracy_low": 0.994099,
     "accuracy_high": 0.996721,
+    "macro_f1": 0.98765,
     "loss": 0.0148721,
     "errors": 1234,
     "per_class_accuracy": {"cat": 0.9},
@@ -44,6 +46,16 @@ def card(params: Params, model: Path, **evaluation: Any) -> list[str]:
     return model_card(params, model, AUDIT, TRAINING, {**EVALUATION, **evaluation}, CONFUSION).splitlines()
 
 
+def test_front_matter_is_that_of_the_hugging_face_hub(params: Params, model: Path) -> None:
+    data = ModelCard("\n".join(card(params, model))).data
+    assert (data.library_name, data.pipeline_tag, data.model_name) == ("pytorch", "image-classification", "net")
+    assert [(result.metric_type, result.metric_value) for result in data.eval_results] == [
+        ("accuracy", 0.9956),
+        ("macro_f1", 0.9877),
+    ]
+    assert data.eval_results[0].dataset_type == "mnist"
+
+
 def test_card_names_task_file_network_and_device(params: Params, model: Path) -> None:
     lines = card(params, model)
     assert "Classifies gray images of 28 x 28 pixels into 3 classes: cat, dog, NA." in lines
@@ -54,13 +66,13 @@ def test_card_names_task_file_network_and_device(params: Params, model: Path) ->
 
 
 def test_card_lists_every_number_of_the_evaluation(params: Params, model: Path) -> None:
-    lines = card(params, model, macro_f1=0.98765)
+    lines = card(params, model)
     start = lines.index("| on 1,030 test images |  |")
     assert lines[start + 2 : start + 7] == [
         "| accuracy | 0.9956, 95 % interval 0.9941 to 0.9967 |",
+        "| macro f1 | 0.9877 |",
         "| loss | 0.0149 |",
         "| errors | 1,234 |",
-        "| macro f1 | 0.9877 |",
         "| accuracy on 5,000 validation images after training | 0.9972 |",
     ]
 
@@ -85,8 +97,9 @@ def test_card_shortens_a_long_list_of_classes(params: Params, model: Path) -> No
     confusion = pd.DataFrame(np.diag(range(100)), names, names)  # c0 has no images
     confusion.loc["c50", "c51"] = 50
     lines = model_card(params, model, AUDIT, TRAINING, EVALUATION, confusion).splitlines()
-    assert lines[2].startswith("Classifies gray images of 28 x 28 pixels into 100 classes: c0, c1,")
-    assert lines[2].endswith(", c19 and more.")
+    first = next(line for line in lines if line.startswith("Classifies"))
+    assert first.startswith("Classifies gray images of 28 x 28 pixels into 100 classes: c0, c1,")
+    assert first.endswith(", c19 and more.")
     start = lines.index("| class | images | accuracy | 95 % interval |")
     assert lines[start - 2].endswith("The 20 least accurate classes:")
     assert lines[start + 2] == "| c50 | 100 | 0.5000 | 0.4038 to 0.5962 |"

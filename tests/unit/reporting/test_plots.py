@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -43,8 +44,8 @@ def texts(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     original = plots.saved_figure
 
     @contextmanager
-    def recording(path: Path, width: float, height: float, dpi: int = 120) -> Iterator[Figure]:
-        with original(path, width, height, dpi) as figure:
+    def recording(*arguments: Any, **options: Any) -> Iterator[Figure]:
+        with original(*arguments, **options) as figure:
             yield figure
             found.extend(text.get_text() for text in figure.findobj(lambda artist: hasattr(artist, "get_text")))
 

@@ -1,6 +1,7 @@
 """The command line of the stages, and how expected errors end a process."""
 
 import signal
+import subprocess
 import sys
 from pathlib import Path
 
@@ -131,3 +132,10 @@ def test_exit_with_error_ignores_further_signals(capsys: pytest.CaptureFixture[s
         exit_with_error("error: a", status=3)
     assert (end.value.code, capsys.readouterr().err) == (3, "error: a\n")
     assert signal.getsignal(signal.SIGTERM) == signal.SIG_IGN
+
+
+def test_unsupported_system_is_an_error() -> None:
+    code = "import sys; sys.platform = 'win32'; import src.runtime.cli"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: this system is win32, expected Linux or macOS\nhint: wsl --install")

@@ -25,7 +25,8 @@ def evaluated(tiny: Path) -> Path:
     write_json(metrics / "inspect.json", {"train": SPLIT, "validation": SPLIT, "test": SPLIT})
     fingerprint = {"torch": "2.14.1", "device": "cpu", "precision": "float32"}
     write_json(metrics / "train.json", {"parameters": 10, "validation_accuracy": 0.5, "fingerprint": fingerprint})
-    write_json(metrics / "evaluate.json", {"accuracy": 5 / 6, "accuracy_low": 0.4, "accuracy_high": 0.9, "loss": 0.3})
+    evaluation = {"accuracy": 5 / 6, "accuracy_low": 0.4, "accuracy_high": 0.9, "macro_f1": 0.8, "loss": 0.3}
+    write_json(metrics / "evaluate.json", evaluation)
     columns = [f"{split}_{metric}" for split in ("train", "validation") for metric in ("loss", "accuracy")]
     write_csv(metrics / "history.csv", ["epoch", *columns], [[1, 0.5, 0.5, 0.5, 0.5], [2, 0.3, 0.8, 0.3, 0.8]])
     predicted = ["0", "NA", "dog", "0", "NA", "NA"]
@@ -37,7 +38,7 @@ def evaluated(tiny: Path) -> Path:
 def test_plot_writes_five_figures_and_the_model_card(evaluated: Path) -> None:
     run_stage_in(evaluated, "plot", check=True)
     assert sorted(path.name for path in (evaluated / "metrics").glob("*.png")) == OUTPUTS
-    card = (evaluated / "data/model/model_card.md").read_text()
+    card = (evaluated / "metrics/model_card.md").read_text()
     assert "into 3 classes: 0, NA, dog." in card
     assert "| accuracy | 0.8333, 95 % interval 0.4000 to 0.9000 |" in card
     assert "| dog | NA | 1 |" in card
@@ -55,4 +56,4 @@ def test_class_that_is_never_predicted_is_plotted(evaluated: Path) -> None:
     path = evaluated / "metrics/predictions.csv"
     path.write_text(path.read_text().replace("dog,dog,", "dog,NA,"))
     run_stage_in(evaluated, "plot", check=True)
-    assert "| dog | 2 | 0.0000 |" in (evaluated / "data/model/model_card.md").read_text()
+    assert "| dog | 2 | 0.0000 |" in (evaluated / "metrics/model_card.md").read_text()

@@ -62,11 +62,13 @@ def test_train_writes_the_model_and_its_metrics(prepared: Path) -> None:
         "precision": "float32",
         "threads": 1,
     }
-    header, row = (prepared / METRICS / "history.csv").read_text().splitlines()
+    header, *rows = (prepared / METRICS / "history.csv").read_text().splitlines()
     assert header == "epoch,learning_rate,train_loss,train_accuracy,validation_loss,validation_accuracy"
-    assert row.startswith("1,")
+    assert [row.split(",")[0] for row in rows] == ["0.2", "0.4", "0.6", "0.8", "1.0"]  # a row per step
     _, metadata = load_model(prepared / MODEL)
     assert (metadata.network, metadata.input_shape, metadata.classes) == ("dash", (1, 28, 28), tuple("0123456789"))
+    assert (metadata.run["model"]["name"], metadata.run["train"]["epochs"]) == ("dash", 1)
+    assert list(metadata.run["data"]) == ["train", "validation"]
 
 
 def test_finished_training_leaves_no_checkpoint(prepared: Path) -> None:
@@ -157,14 +159,14 @@ def test_diverging_training_is_an_error_without_a_model(prepared: Path) -> None:
     edit_params(prepared, {"model.name": "net", "train.optimizer": "sgd", "train.learning_rate": 10})
     assert is_error(
         run_stage_in(prepared, "train"),
-        "error: training diverged in epoch 1 at train.learning_rate 10: train_loss ",
+        "error: training diverged at epoch 0.6 with train.learning_rate 10: train_loss ",
         "hint: dvc exp run -S train.learning_rate=1",
     )
     assert not (prepared / MODEL).exists()
 
 
 def test_full_disk_keeps_the_state_for_the_next_run(prepared: Path, small_disk: Path) -> None:
-    """The model of `dash` takes 117 KB, the disk has 64 KiB."""
+    """The model of `dash` takes 117 KB, the disk has 88 KiB."""
     (prepared / "data/model").symlink_to(small_disk)
     done = run_stage_in(prepared, "train")
     assert is_error(done, f"error: {MODEL} cannot be read or written: No space left on device", "hint: df -h")

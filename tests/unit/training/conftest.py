@@ -15,8 +15,9 @@ from tests.helpers import random_dataset
 
 @pytest.fixture
 def settings(params: Params) -> Callable[..., Train]:
-    """The section `train` of the default recipe with batches of 32 and one epoch, and with changes."""
-    return lambda **changes: params.train.model_copy(update={"batch_size": 32, "epochs": 1.0, **changes})
+    """The section `train` of the default recipe with batches of 32, one epoch, one row per epoch, and with changes."""
+    defaults = {"batch_size": 32, "epochs": 1.0, "validations": 1}
+    return lambda **changes: params.train.model_copy(update={**defaults, **changes})
 
 
 @pytest.fixture

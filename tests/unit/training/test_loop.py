@@ -17,13 +17,13 @@ from src.training import loop
 from src.training.loop import (
     check_losses,
     derive_seed,
-    end_epoch,
     iterate_batches,
     select_hardest,
+    summarize_steps,
     train,
     train_step,
 )
-from src.training.state import EpochMetrics, TrainState
+from src.training.state import HistoryRow, TrainState
 from tests.helpers import MNIST, random_dataset
 
 NewState = Callable[..., TrainState]
@@ -39,8 +39,8 @@ def blank(count: int) -> tuple[Tensor, Tensor]:
 
 
 def test_every_image_is_used_once_per_epoch(new_state: NewState) -> None:
-    state = new_state(images=75, low_res_fraction=0.0)
-    batches = [labels for _, labels in iterate_batches(state, *blank(75), epoch=0)]
+    state = new_state(images=75, low_res_fraction=0.0, hard_fraction=1.0)
+    batches = [labels for _, labels, _ in iterate_batches(state, *blank(75), epoch=0)]
     assert [len(labels) for labels in batches] == [32, 32, 11]
     assert sorted(torch.cat(batches).tolist()) == list(range(75))
 
@@ -49,7 +49,7 @@ def test_images_keep_their_labels_in_batches(new_state: NewState) -> None:
     images = torch.arange(75, dtype=torch.uint8)[:, None, None].expand(75, 28, 28)
     state = new_state(images=75, **PLAIN)
     (mean,), (std,) = state.normalize.mean, state.normalize.std
-    for pixels, labels in iterate_batches(state, images, torch.arange(75), epoch=0):
+    for pixels, labels, _ in iterate_batches(state, images, torch.arange(75), epoch=0):
         assert (pixels.dtype, pixels.shape[1:]) == (torch.float32, (1, 28, 28))
         assert torch.allclose(pixels[:, 0, 0, 0] * std + mean, labels / 255, atol=1e-6)
 
@@ -58,7 +58,7 @@ def test_order_depends_only_on_seed_and_epoch(new_state: NewState) -> None:
     def order(seed: int, epoch: int) -> list[int]:
         state = new_state("dash", images=64, seed=seed, epochs=2.0, **PLAIN)
         state.set_step(2 * epoch)
-        return torch.cat([labels for _, labels in iterate_batches(state, *blank(64), epoch)]).tolist()
+        return torch.cat([labels for _, labels, _ in iterate_batches(state, *blank(64), epoch)]).tolist()
 
     orders = [order(0, 0), order(0, 1), order(1, 0)]
     assert order(0, 0) == orders[0]
@@ -66,30 +66,26 @@ def test_order_depends_only_on_seed_and_epoch(new_state: NewState) -> None:
 
 
 def test_resumed_epoch_continues_with_the_next_batch(new_state: NewState) -> None:
-    def batches(step: int) -> list[tuple[Tensor, Tensor]]:
+    def batches(step: int) -> list[tuple[Tensor, Tensor, Tensor]]:
         state = new_state("dash", images=75, batch_norm=False, low_res_fraction=0.0)
         state.set_step(step)
         return list(iterate_batches(state, torch.tensor(random_dataset(75).images), torch.arange(75), epoch=0))
 
     whole, rest = batches(0), batches(1)
     assert len(rest) == 2
-    for (images, labels), (same_images, same_labels) in zip(whole[1:], rest, strict=True):
-        assert torch.equal(images, same_images)
-        assert torch.equal(labels, same_labels)
+    for batch, same in zip(whole[1:], rest, strict=True):
+        assert all(torch.equal(*pair) for pair in zip(batch, same, strict=True))
 
 
 def test_each_process_takes_every_nth_image_of_a_batch(new_state: NewState, monkeypatch: pytest.MonkeyPatch) -> None:
-    state = new_state("dash", images=75, batch_norm=False, low_res_fraction=0.0)
+    state = new_state("dash", images=75, **PLAIN)
     images = torch.tensor(random_dataset(75).images)
     whole = list(iterate_batches(state, images, torch.arange(75), epoch=0))
     monkeypatch.setattr(loop, "world_size", lambda: 2)
     for number in (0, 1):
         monkeypatch.setattr(loop, "rank", lambda number=number: number)
-        for (part, names), (pixels, labels) in zip(
-            iterate_batches(state, images, torch.arange(75), epoch=0), whole, strict=True
-        ):
-            assert torch.equal(names, labels[number::2])
-            assert torch.equal(part, pixels[number::2])
+        for part, batch in zip(iterate_batches(state, images, torch.arange(75), epoch=0), whole, strict=True):
+            assert all(torch.equal(mine, every[number::2]) for mine, every in zip(part, batch, strict=True))
 
 
 def test_first_part_of_training_uses_small_images(new_state: NewState) -> None:
@@ -98,7 +94,7 @@ def test_first_part_of_training_uses_small_images(new_state: NewState) -> None:
     sizes = []
     for epoch, step in enumerate((0, 4)):
         state.set_step(step)
-        sizes.append([images.shape[-1] for images, _ in iterate_batches(state, *blank(128), epoch)])
+        sizes.append([images.shape[-1] for images, *_ in iterate_batches(state, *blank(128), epoch)])
     assert sizes == [[20, 20, 20, 28], [28, 28]]
 
 
@@ -108,7 +104,7 @@ def test_each_augmentation_alone_changes_the_batches(new_state: NewState, name: 
 
     def first_batch(augmentation: Augmentation) -> Tensor:
         state = new_state("squeezenet1_1", data, **{**PLAIN, "augmentation": augmentation})
-        images, _ = next(iterate_batches(state, torch.tensor(data.images), torch.arange(75), epoch=0))
+        images, *_ = next(iterate_batches(state, torch.tensor(data.images), torch.arange(75), epoch=0))
         assert images.shape == (32, 3, 28, 28)
         return images
 
@@ -119,13 +115,14 @@ def test_each_augmentation_alone_changes_the_batches(new_state: NewState, name: 
 @pytest.mark.parametrize("channels", [1, 3])
 def test_batches_have_the_channels_of_the_images(new_state: NewState, channels: int) -> None:
     data = random_dataset(75, side=42, channels=channels)
-    state = new_state("squeezenet1_1", data, batch_norm=False, low_res_fraction=0.5, epochs=2.0)
+    changes = {"batch_norm": False, "low_res_fraction": 0.5, "hard_fraction": 1.0, "epochs": 2.0}
+    state = new_state("squeezenet1_1", data, **changes)
     shapes = [
-        images.shape for images, _ in iterate_batches(state, torch.tensor(data.images), torch.arange(75), epoch=0)
+        images.shape for images, *_ in iterate_batches(state, torch.tensor(data.images), torch.arange(75), epoch=0)
     ]
     assert shapes == [(32, channels, 30, 30), (32, channels, 30, 30), (11, channels, 30, 30)]
     state.set_step(3)
-    images, _ = next(iterate_batches(state, torch.tensor(data.images), torch.arange(75), epoch=1))
+    images, *_ = next(iterate_batches(state, torch.tensor(data.images), torch.arange(75), epoch=1))
     assert images.shape == (32, channels, 42, 42)
     assert images.is_contiguous(memory_format=torch.channels_last)
     assert images.dtype == torch.float32
@@ -152,10 +149,9 @@ def test_network_of_torchvision_trains_with_every_technique(
     data, validation_set = (random_dataset(40, seed, side=32, channels=channels) for seed in (0, 1))
     shapes, plain_step = [], loop.train_step
 
-    def record(state: TrainState, images: Tensor, labels: Tensor) -> None:
-        before = state.sums[2].item()
-        plain_step(state, images, labels)
-        shapes.append((images.shape[1:], int(state.sums[2].item() - before)))
+    def record(state: TrainState, images: Tensor, labels: Tensor, indices: Tensor) -> None:
+        plain_step(state, images, labels, indices)
+        shapes.append((images.shape[1:], len(indices)))
 
     monkeypatch.setattr(loop, "train_step", record)
     changes = {
@@ -191,12 +187,12 @@ def test_frozen_epochs_change_the_head_only(new_state: NewState, network: str, h
     changed: list[set[str]] = []
     weights = {name: weight.clone() for name, weight in state.net.named_parameters()}
 
-    def on_epoch(_: list[EpochMetrics]) -> None:
+    def on_row(_: list[HistoryRow]) -> None:
         now = dict(state.net.named_parameters())
         changed.append({name for name, weight in weights.items() if not torch.equal(weight, now[name])})
         weights.update({name: weight.clone() for name, weight in now.items()})
 
-    train(state, data, on_epoch=on_epoch)
+    train(state, data, on_row=on_row)
     assert changed == [{f"{head}.weight", f"{head}.bias"}] * 2 + [set(weights)]
 
 
@@ -209,7 +205,7 @@ def test_random_layers_draw_from_a_generator_keyed_by_seed_and_step(new_state: N
     def loss_of_a_step(step: int, seed: int = 0) -> float:
         state = new_state(name, data, batch_norm=False, hard_fraction=1.0, epochs=9.0, seed=seed)
         state.step = step
-        train_step(state, images, labels)
+        train_step(state, images, labels, torch.arange(16))
         return state.sums[0].item()
 
     losses = [loss_of_a_step(0), loss_of_a_step(1), loss_of_a_step(0, seed=1)]
@@ -225,7 +221,7 @@ def test_step_follows_the_gradient_of_cross_entropy_with_label_smoothing(new_sta
     expected.load_state_dict(state.net.state_dict())
     images, labels = torch.randn(16, 1, 28, 28), torch.arange(16) % 10
     F.cross_entropy(expected(images), labels, label_smoothing=0.2).backward()
-    train_step(state, images, labels)
+    train_step(state, images, labels, torch.arange(16))
     assert state.step == 1
     for weight, before in zip(state.net.parameters(), expected.parameters(), strict=True):
         assert torch.allclose(weight, before - 0.1 * before.grad, atol=1e-5)
@@ -239,7 +235,7 @@ def test_reported_loss_is_without_label_smoothing(new_state: NewState, name: str
     with torch.no_grad():
         torch.manual_seed(derive_seed(state.settings.seed, 0, 0))  # for random layers
         output = state.net.train()(images)
-    train_step(state, images, labels)
+    train_step(state, images, labels, torch.arange(16))
     loss, correct, seen = state.sums.tolist()
     assert loss / 16 == pytest.approx(F.nll_loss(output.log_softmax(dim=1), labels).item(), rel=1e-5)
     assert (correct, seen) == ((output.argmax(dim=1) == labels).sum(), 16)
@@ -254,37 +250,46 @@ def test_label_smoothing_changes_the_training(new_state: NewState) -> None:
 
 
 def test_hardest_images_have_the_largest_losses_and_keep_their_order() -> None:
-    net, images, labels = create_model("net", 10, MNIST), torch.randn(15, 1, 28, 28), torch.arange(15) % 10
-    losses = F.nll_loss(net(images), labels, reduction="none")
-    worst = sorted(sorted(range(15), key=lambda index: -losses[index])[:5])
-    hard_images, hard_labels = select_hardest(net, images, labels, 1 / 3)
-    assert torch.equal(hard_images, images[worst])
-    assert torch.equal(hard_labels, labels[worst])
+    losses = torch.tensor([0.1, 0.9, 0.2, 0.8, 0.7, 0.3, 0.0])
+    assert select_hardest(losses, torch.tensor([5, 4, 0, 3, 1, 6]), 0.5).tolist() == [4, 3, 1]
+
+
+def test_images_never_trained_on_come_first_and_ties_keep_the_order_of_the_batch() -> None:
+    losses = torch.tensor([torch.inf, 5.0, torch.inf, torch.inf])
+    assert select_hardest(losses, torch.tensor([1, 3, 0, 2]), 0.5).tolist() == [3, 0]
 
 
 @pytest.mark.parametrize(("count", "fraction", "kept"), [(15, 0.01, 2), (2, 0.5, 2), (1, 0.1, 1), (15, 1.0, 15)])
 def test_at_least_two_images_are_selected(count: int, fraction: float, kept: int) -> None:
     """Batch norm needs two."""
-    images, labels = torch.randn(count, 1, 28, 28), torch.arange(count) % 10
-    assert len(select_hardest(create_model("dash", 10, MNIST), images, labels, fraction)[0]) == kept
+    assert len(select_hardest(torch.rand(count), torch.arange(count), fraction)) == kept
 
 
 def test_selection_accepts_nan_losses() -> None:
-    """A diverging run ends with its own error after the epoch."""
-    images, labels = torch.full((4, 1, 28, 28), torch.nan), torch.arange(4)
-    assert len(select_hardest(create_model("dash", 10, MNIST), images, labels, 0.5)[0]) == 2
+    """A diverging run ends with its own error at the next row of the history."""
+    assert len(select_hardest(torch.full((4,), torch.nan), torch.arange(4), 0.5)) == 2
 
 
 def test_hard_examples_are_selected_only_in_the_middle_of_training(new_state: NewState) -> None:
     """Of 40 steps, the first 30 % and the last one use all 16 images, and those between use 4."""
     state = new_state("dash", images=160, batch_size=16, epochs=4.0, **{**PLAIN, "hard_fraction": 0.25})
-    images, labels = torch.randn(16, 1, 28, 28), torch.arange(16) % 10
     used = []
-    for _ in range(40):
-        state.sums.zero_()
-        train_step(state, images, labels)
-        used.append(int(state.sums[2]))
+    for epoch in range(4):
+        for images, labels, indices in iterate_batches(state, *blank(160), epoch):
+            assert len(images) == len(labels)
+            used.append(len(indices))
+            state.step += 1
     assert used == [16] * 13 + [4] * 26 + [16]
+
+
+def test_step_records_the_loss_of_its_images(new_state: NewState) -> None:
+    state = new_state("net", images=20, **PLAIN)
+    images, labels = torch.randn(3, 1, 28, 28), torch.tensor([4, 5, 6])
+    with torch.no_grad():
+        expected = F.cross_entropy(state.net(images), labels, reduction="none")
+    train_step(state, images, labels, torch.tensor([7, 0, 19]))
+    assert torch.allclose(state.losses[[7, 0, 19]], expected, rtol=1e-5)
+    assert state.losses.isinf().sum() == 17
 
 
 def test_metrics_are_means_over_images_not_batches(new_state: NewState) -> None:
@@ -296,10 +301,10 @@ def test_metrics_are_means_over_images_not_batches(new_state: NewState) -> None:
     assert metrics["train_accuracy"] == accuracy
 
 
-def test_end_of_an_epoch_resets_the_sums_and_reports_the_last_learning_rate(new_state: NewState) -> None:
+def test_summary_of_steps_resets_the_sums_and_reports_the_last_learning_rate(new_state: NewState) -> None:
     state = new_state("dash", images=128, schedule="linear", warmup=0.0, learning_rate=0.2, **PLAIN)
     state.step, state.sums = 4, torch.tensor([48.0, 8.0, 32.0])
-    assert end_epoch(state, epoch=0) == {
+    assert summarize_steps(state) == {
         "epoch": 1,
         "learning_rate": pytest.approx(0.2 / 4),
         "train_loss": 1.5,
@@ -308,22 +313,22 @@ def test_end_of_an_epoch_resets_the_sums_and_reports_the_last_learning_rate(new_
     assert state.sums.tolist() == [0, 0, 0]
 
 
-def test_partial_epoch_has_its_own_row_in_the_history(new_state: NewState) -> None:
-    history = train(new_state("dash", images=75, epochs=1.5, **PLAIN), random_dataset(75))
-    assert [metrics["epoch"] for metrics in history] == [1, 2]
+def test_rows_of_the_history_may_end_within_an_epoch(new_state: NewState) -> None:
+    history = train(new_state("dash", images=75, epochs=2.0, validations=4, **PLAIN), random_dataset(75))
+    assert [metrics["epoch"] for metrics in history] == pytest.approx([2 / 3, 1, 5 / 3, 2])
 
 
-def test_validation_after_each_epoch_uses_the_folded_network(new_state: NewState) -> None:
+def test_validation_uses_the_folded_network(new_state: NewState) -> None:
     state, validation_set = new_state("net", images=38, batch_size=16, epochs=2.0), random_dataset(20, seed=1)
-    seen: list[EpochMetrics] = []
+    seen: list[HistoryRow] = []
 
-    def on_epoch(history: list[EpochMetrics]) -> None:
+    def on_row(history: list[HistoryRow]) -> None:
         net = fold_batch_norm(state.net)
         loss, accuracy = evaluate(net, validation_set, state.normalize, state.compute.device)
         seen.append({"validation_loss": loss, "validation_accuracy": accuracy})
         assert len(history) == len(seen)
 
-    history = train(state, random_dataset(38), validation_set, on_epoch=on_epoch)
+    history = train(state, random_dataset(38), validation_set, on_row=on_row)
     assert [{key: metrics[key] for key in seen[0]} for metrics in history] == seen
     assert list(history[0]) == [
         "epoch",
@@ -342,13 +347,13 @@ def test_loss_that_is_not_finite_is_an_error(new_state: NewState, value: float) 
     with pytest.raises(PipelineError) as error:
         check_losses({"epoch": 2, "train_loss": 1.5, "validation_loss": value}, settings)
     assert str(error.value) == (
-        "error: training diverged in epoch 2 at train.learning_rate 0.04: "
+        "error: training diverged at epoch 2 with train.learning_rate 0.04: "
         f"train_loss 1.5, validation_loss {value}\n"
         "hint: dvc exp run -S train.learning_rate=0.004"
     )
 
 
-def test_derive_seeds_are_all_different() -> None:
+def test_derived_seeds_are_all_different() -> None:
     seeds = {derive_seed(seed, epoch) for seed in range(20) for epoch in range(20)}
     assert len(seeds) == 400
     assert all(0 <= seed < 2**64 for seed in seeds)

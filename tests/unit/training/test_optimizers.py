@@ -155,7 +155,7 @@ def test_muon_takes_convolutions_and_hidden_linear_layers_of_torchvisions_networ
         ),
     ],
 )
-def test_examples_of_parameters_of_muon_and_of_those_without_decay(
+def test_example_parameters_go_to_muon_or_have_no_weight_decay(
     settings: Settings, name: str, muon: set[str], without_decay: set[str]
 ) -> None:
     net = on_meta(name)

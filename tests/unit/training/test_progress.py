@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from src.training import progress
-from src.training.progress import ProgressBar, log_training_time, print_once, report_epoch
+from src.training.progress import ProgressBar, log_training_time, print_once, report_row
 from src.training.state import TrainState
 
 METRICS = {"epoch": 1, "learning_rate": 0.04, "train_loss": 0.5, "train_accuracy": 0.875}
@@ -29,12 +29,12 @@ def state(new_state: Callable[..., TrainState]) -> TrainState:
     return state
 
 
-def test_epoch_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
-    report_epoch(METRICS, 3)
-    report_epoch(METRICS | VALIDATION, 3)
+def test_row_of_the_history_is_one_line(state: TrainState, capsys: pytest.CaptureFixture[str]) -> None:
+    report_row(METRICS, state.settings)
+    report_row(METRICS | {"epoch": 0.339535} | VALIDATION, state.settings)
     assert capsys.readouterr().out.splitlines() == [
-        "epoch 1/3  learning rate 0.04  train loss 0.5000 accuracy 0.8750",
-        "epoch 1/3  learning rate 0.04  train loss 0.5000 accuracy 0.8750  validation loss 0.2500 accuracy 0.9000",
+        "epoch 1/2  learning rate 0.04  train loss 0.5000 accuracy 0.8750",
+        "epoch 0.3395/2  learning rate 0.04  train loss 0.5000 accuracy 0.8750  validation loss 0.2500 accuracy 0.9000",
     ]
 
 
@@ -46,7 +46,7 @@ def test_progress_bar_shows_epoch_loss_and_accuracy_on_a_terminal(
         bar.show_step(state)
         assert bar.n == 2
         shown = str(bar)
-    assert shown.startswith("epoch 1/2: ")
+    assert shown.startswith("epoch 0.25/2: ")
     assert "loss 1.5000, accuracy 0.2500" in shown
 
 

@@ -18,15 +18,32 @@ def factors(settings: Train, steps: StepCount) -> list[float]:
     ("images", "epochs", "expected"),
     [
         (75, 1.0, StepCount(per_epoch=3, total=3)),
-        (75, 2.3, StepCount(per_epoch=3, total=7)),
+        (75, 2.3, StepCount(per_epoch=3, total=7, rows=3)),
         (96, 0.1, StepCount(per_epoch=3, total=1)),
-        (1, 2.0, StepCount(per_epoch=1, total=2)),
+        (1, 2.0, StepCount(per_epoch=1, total=2, rows=2)),
     ],
 )
 def test_steps_include_partial_batches_and_epochs(
     settings: Callable[..., Train], images: int, epochs: float, expected: StepCount
 ) -> None:
     assert StepCount.of(images, settings(epochs=epochs)) == expected
+
+
+@pytest.mark.parametrize(
+    ("epochs", "validations", "expected"),
+    [
+        (2.0, 1, [4, 8]),  # a row per epoch
+        (2.0, 3, [3, 6, 8]),
+        (2.0, 8, [1, 2, 3, 4, 5, 6, 7, 8]),
+        (0.5, 10, [1, 2]),  # no more rows than steps
+        (1.5, 1, [3, 6]),  # evenly spaced, not at the end of the epoch
+    ],
+)
+def test_rows_of_the_history_are_evenly_spaced(
+    settings: Callable[..., Train], epochs: float, validations: int, expected: list[int]
+) -> None:
+    steps = StepCount.of(128, settings(epochs=epochs, validations=validations))
+    assert [step for step in range(1, steps.total + 1) if steps.ends_row(step)] == expected
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ NewState = Callable[..., TrainState]
 
 def test_new_state_is_at_step_zero(new_state: NewState) -> None:
     state = new_state(images=75, epochs=2.3)
-    assert (state.step, state.seconds, state.progress) == (0, 0.0, 0.0)
+    assert (state.step, state.seconds) == (0, 0.0)
     assert (state.steps.per_epoch, state.steps.total, state.epochs) == (3, 7, 3)
     assert (state.sums.tolist(), state.sums.dtype) == ([0, 0, 0], torch.float64)
     assert state.model is state.net
@@ -70,18 +70,18 @@ def test_frozen_epochs_train_the_head_alone(
     state = new_state(network, data, batch_norm=False, freeze_epochs=2, optimizer=optimizer)
     everything = trained(state)
     for epoch in range(2):
-        state.freeze(epoch)
+        state.set_trainable(epoch)
         assert trained(state) == {f"{head}.weight", f"{head}.bias"}
     for epoch in (2, 3):
-        state.freeze(epoch)
+        state.set_trainable(epoch)
         assert trained(state) == everything
 
 
 def test_scale_of_added_batch_norm_stays_fixed_after_the_frozen_epochs(new_state: NewState) -> None:
     state = new_state("net", batch_norm=True, freeze_epochs=1)
-    state.freeze(0)
+    state.set_trainable(0)
     assert trained(state) == {"fc2.weight", "fc2.bias"}
-    state.freeze(1)
+    state.set_trainable(1)
     fixed = {f"norm{number}.weight" for number in range(1, 6)}
     assert trained(state) == {name for name, _ in state.net.named_parameters()} - fixed
 
@@ -89,7 +89,7 @@ def test_scale_of_added_batch_norm_stays_fixed_after_the_frozen_epochs(new_state
 def test_no_frozen_epochs_change_nothing(new_state: NewState) -> None:
     state = new_state("net", freeze_epochs=0)
     state.net.conv1.weight.requires_grad_(False)
-    state.freeze(0)
+    state.set_trainable(0)
     assert "conv1.weight" not in trained(state)
 
 
@@ -97,5 +97,5 @@ def test_set_step_sets_step_progress_and_learning_rate(new_state: NewState) -> N
     changes = {"optimizer": "sgd", "schedule": "linear", "warmup": 0.0, "learning_rate": 0.8, "batch_norm": False}
     state = new_state("tiny", images=128, epochs=2.0, **changes)
     state.set_step(6)
-    assert (state.step, state.progress) == (6, 0.75)
+    assert state.step == 6
     assert state.optimizers[0].param_groups[0]["lr"] == pytest.approx(0.2)

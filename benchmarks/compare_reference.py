@@ -1,6 +1,6 @@
 """Train resnet18 on the images of data/sources/folder as torchvision's reference does, and with this pipeline.
 
-python -m benchmarks.peer --size 64 --epochs 5 --seeds 3
+python -m benchmarks.compare_reference --size 64 --epochs 5 --seeds 3
 
 Both have the same split, batch size, optimizer, schedule and augmentation (a horizontal flip). The reference uses
 ImageFolder, transforms image by image, a DataLoader with two workers, and float32.
@@ -24,7 +24,7 @@ from src.params import load_yaml, override, read_recipe
 
 ROOT = Path.cwd()
 SOURCE = ROOT / "data/sources/folder"
-SETTINGS = read_recipe(ROOT / "benchmarks/recipes/peer.txt")
+SETTINGS = read_recipe(ROOT / "benchmarks/recipes/reference.txt")
 
 
 def measure(folder: Path, *commands: str) -> dict[str, float]:
