@@ -1,12 +1,16 @@
 # Every target but help first builds .venv from the two requirements*.txt, if it is missing or older than they are.
 .DEFAULT_GOAL := help
-.PHONY: help repro test test-all test-long test-real lint verify verify-quick verify-portable bench bench-quick terminal lock
+.PHONY: help repro test lint test-all test-long test-real verify verify-quick verify-portable
+.PHONY: bench bench-quick terminal lock
 .DELETE_ON_ERROR:
 
 PYTHON ?= python3
 COMPILE := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url
 LOCKS := -r requirements.txt -r requirements-dev.txt
-UV := VIRTUAL_ENV=.venv uv pip install --quiet --require-hashes
+PIP := .venv/bin/python -m pip install --quiet --require-hashes
+UV := .venv/bin/uv pip install --python .venv/bin/python --quiet --require-hashes
+# with the default shell, make 3.81 (macOS) ignores this PATH
+SHELL := /bin/bash
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
@@ -28,7 +32,7 @@ lint: .venv/ready ## Check style and types
 	ruff format --check .
 	mypy
 
-test-all: .venv/ready ## Run all tests except test-long and test-real; starts servers, a browser and queues, and kills processes
+test-all: .venv/ready ## Run all tests except test-long and test-real; starts servers and a browser, kills processes
 	pytest
 
 test-long: .venv/ready ## Run the crash tests: kill training runs and dvc many times
@@ -59,7 +63,7 @@ bench-quick: .venv/ready ## Measure the quick recipes, write nothing
 	dvc repro prepare
 	python -m benchmarks.bench --quick
 
-terminal: repro ## Run the commands shown in the README and draw docs/terminal.svg
+terminal: repro ## Run a few commands and draw them with their output: docs/terminal.svg
 	python -m docs.terminal
 
 lock: .venv/ready ## Write both requirements*.txt from requirements*.in
@@ -74,9 +78,9 @@ lock: .venv/ready ## Write both requirements*.txt from requirements*.in
 	@echo "Setting up .venv from requirements.txt and requirements-dev.txt (a few minutes, 6 GB)"
 	@$(PYTHON) -m venv --clear .venv
 	@sed -n '/^uv==/,/[^\\]$$/p' requirements-dev.txt > .venv/uv.txt
-	@pip install --quiet --require-hashes -r .venv/uv.txt
+	@$(PIP) -r .venv/uv.txt
 	@$(UV) $(LOCKS) || { \
-	  echo "warning: uv failed; trying pip, which is slower and knows your pip.conf" >&2; \
-	  pip install --quiet --require-hashes $(LOCKS); }
+	  echo "warning: uv failed; trying pip, which is slower and reads pip.conf" >&2; \
+	  $(PYTHON) -m venv --clear .venv && $(PIP) $(LOCKS); }
 	@.venv/bin/python -m tools.page
 	@touch .venv/ready

@@ -78,7 +78,7 @@ def measure(recipe: str, changes: dict[str, float]) -> dict[str, Any]:
 def run_isolated(function: Callable[..., Any], *arguments: object) -> Any:
     """Call a function in a new process, with a fresh heap and its own peak of memory, and print what it returns.
 
-    The peak counts from that of this process, which therefore trains nothing itself.
+    A new process inherits the peak of its parent, so this process trains nothing itself.
     """
     with ProcessPoolExecutor(1, get_context("spawn")) as executor:
         result = executor.submit(function, *arguments).result()

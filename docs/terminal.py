@@ -9,9 +9,9 @@ from pathlib import Path
 from rich.console import Console
 from rich.text import Text
 
-COMMANDS = {  # command: the number of lines to show of its output, the last ones
+COMMANDS = {  # command: how many lines to show of the end of its output
     "dvc repro": 4,
-    "dvc exp run --quiet --force --name one-epoch -S train.epochs=1": 3,
+    "dvc exp run --temp --quiet --force --name one-epoch -S train.epochs=1": 3,
     "dvc exp show --only-changed --no-pager --drop '.*' --keep '^accuracy$|^train.epochs$|Experiment'": 8,
     "python -m tools.compare HEAD one-epoch": 24,
     "python -m tools.predict docs/photo.jpg": 2,

@@ -16,9 +16,9 @@ from src.params import Inspect, Normalize
 from src.runtime.errors import PipelineError
 
 NORMALIZE_TOLERANCE = 0.01  # largest accepted difference from train.normalize; 0.01 is 3 % of MNIST's std
-RARE = 10  # a class with fewer training images is rare; in validation and test, only a class without images is
+RARE = 10  # classes with fewer training images are findings, and so are classes without validation or test images
 THUMBNAIL = 16  # pixels per side; with 8, every 10th MNIST digit looks like another one, with 16 every 75th
-SIMILAR = 0.99  # minimum correlation of near copies; 98 % of icons reach it with their own half-size JPEG
+SIMILAR = 0.99  # minimum correlation of near copies; 98 % of icons and their half-size JPEG copies reach it
 FLAT = 2  # standard deviation in gray levels; thumbnails with less have no near copies
 BLOCK = 256  # images that are compared with all others at once: 100 MB for 100,000 images
 

@@ -108,8 +108,8 @@ def get_precision(settings: Train, device: torch.device) -> torch.dtype:
 def use_portable_kernels(settings: Train) -> None:
     """Restart with AVX2 kernels if `train.portable`: they give the same bytes on every x86-64 processor with AVX2.
 
-    The libraries read these variables when they load. MKL_CBWR=AVX2 would be faster, but its products differ between
-    Intel and AMD.
+    The libraries read `PORTABLE_ENVIRONMENT` only when they load. MKL_CBWR=AVX2 would be faster, but its products
+    differ between Intel and AMD.
 
     Raises:
         PipelineError: the processor has no AVX2.

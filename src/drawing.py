@@ -21,7 +21,7 @@ MAX_OPACITY = 0.7  # of heat over an image
 GRAY, TEXT_GRAY = "#8A8F98", "#57606A"
 WIDTH = 9  # of a grid, in inches
 # Numbers of characters: captions in one row of a grid, one line of a title, one line of a caption
-GRID_CHARACTERS, TITLE_CHARACTERS, MAX_CAPTION = 105, 72, 24
+GRID_CHARACTERS, TITLE_CHARACTERS, MAX_CAPTION = 100, 72, 24
 STYLE: Any = {  # matplotlib types the keys as literals
     "font.family": "DejaVu Sans",  # comes with matplotlib, so that every machine has it
     "font.size": 11,
@@ -73,7 +73,7 @@ def draw_image_grid(
         images: uint8 [n, height, width] or [n, height, width, 3].
         captions: one per image. Long lines are shortened.
         title: of the figure.
-        columns: the maximum number. Large images can reduce it to five, long captions to four.
+        columns: the maximum number. Large images can reduce it to five, long captions to three.
         dpi: pixels per inch.
     """
     lines = [[shorten(line, MAX_CAPTION) for line in caption.split("\n")] for caption in captions] or [[""]]
@@ -81,7 +81,8 @@ def draw_image_grid(
     columns = min(columns, max(5, int(WIDTH * dpi) // images.shape[2]))
     columns = max(1, min(columns, len(images), GRID_CHARACTERS // (longest + 2)))
     rows = max(1, -(-len(images) // columns))
-    cell, caption_height = (WIDTH - 0.1) / max(columns, 5), 0.21 * max(map(len, lines))  # inches
+    distance = (WIDTH - 0.1) / max(columns, min(5, GRID_CHARACTERS // (longest + 2)))  # inches, of two columns
+    cell, caption_height = min(distance, (WIDTH - 0.1) / 5), 0.21 * max(map(len, lines))
     heading = textwrap.wrap(title, TITLE_CHARACTERS)
     top = 0.2 + 0.25 * len(heading)
     height = top + rows * (0.966 * cell + caption_height)
@@ -91,7 +92,8 @@ def draw_image_grid(
         axis.axis("off")
         for index, (image, caption) in enumerate(zip(images, lines, strict=False)):
             row, column = divmod(index, columns)
-            left, bottom = 0.1 + column * cell, top + (row + 1) * (0.966 * cell + caption_height) - 0.1
+            left = 0.1 + (column + 0.5) * distance - cell / 2
+            bottom = top + (row + 1) * (0.966 * cell + caption_height) - 0.1
             right, above = left + 0.9 * cell, bottom - 0.9 * cell
             extent = (left, right, bottom, above)
             axis.imshow(image, cmap="gray", vmin=0, vmax=255, extent=extent, aspect="auto")

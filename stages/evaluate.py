@@ -10,10 +10,9 @@ from src.drawing import draw_image_grid, overlay_heat
 from src.metrics import classification_metrics, per_class_metrics
 from src.models.explain import occlusion
 from src.models.inference import predict
-from src.models.model_file import load_model
+from src.models.model_file import check_test_set, load_model
 from src.params import Params
 from src.runtime.cli import run_stage
-from src.runtime.errors import PipelineError
 from src.runtime.files import write_csv, write_json
 
 EXPLAINED = 12  # number of images in occlusion.png: 65 evaluations each
@@ -24,13 +23,7 @@ def main(params: Params, prepared: Path, model: Path, metrics: Path) -> None:
     test_set = load_split(prepared, "test")
     net, metadata = load_model(model)
     classes, labels = test_set.classes, test_set.labels
-    if (classes, test_set.image_shape) != (metadata.classes, metadata.input_shape):
-        raise PipelineError(
-            f"{model} and the test set do not match\n"
-            f"model:    images of shape {metadata.input_shape}, classes {', '.join(metadata.classes)}\n"
-            f"test set: images of shape {test_set.image_shape}, classes {', '.join(classes)}",
-            "dvc repro --force --single-item train",
-        )
+    check_test_set(test_set, metadata)
     log_probabilities = predict(net.to(device), test_set.images, metadata.normalize, device)
     values = classification_metrics(labels, log_probabilities.numpy(), classes, params.evaluate.calibration_bins)
     write_json(metrics / "evaluate.json", values)

@@ -28,7 +28,8 @@ def main(params: Params, prepared: Path, checkpoints: Path, model: Path, metrics
     launch_workers(settings)
     # if train.processes is above 1, torchrun runs this stage again in each process, and all of them continue here
     run = describe_run(params, data)
-    join_process_group(compute, run_hash(run))
+    hash_of_run = run_hash(run)
+    join_process_group(compute, hash_of_run)
     fingerprint = compute.fingerprint
     print_once(f"{model_summary(net, train_set.image_shape)}\n{compute}")
 
@@ -39,7 +40,7 @@ def main(params: Params, prepared: Path, checkpoints: Path, model: Path, metrics
         write_csv(metrics / "history.csv", list(history[0]), [list(row.values()) for row in history])
         write_json(metrics / "train.json", {"parameters": parameters, **history[-1], "fingerprint": fingerprint})
 
-    run_checkpoints = Checkpoints(checkpoints, run_hash(run), fingerprint, settings.checkpoint_seconds)
+    run_checkpoints = Checkpoints(checkpoints, hash_of_run, fingerprint, settings.checkpoint_seconds)
     train(state, train_set, validation_set, run_checkpoints, on_row=write_metrics)
     exit_workers()
     # only the main process continues here

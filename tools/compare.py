@@ -1,4 +1,4 @@
-"""Compare two revisions, experiments or the workspace: parameters, accuracy and the test images that changed.
+"""Compare two revisions, experiments or the workspace: parameters, accuracy, images that only one gets right.
 
 python -m tools.compare HEAD~1 HEAD
 python -m tools.compare HEAD workspace --gate --floor 0.993    exit with 1 if B is significantly worse or below 99.3 %
@@ -103,7 +103,10 @@ def format_report(result: dict[str, Any], markdown: bool = False) -> str:
     heading = "### " if markdown else ""
 
     def show(table: pd.DataFrame) -> str:
-        return str(table.to_markdown() if markdown else table.to_string())
+        if not markdown:
+            return str(table.to_string())
+        text = table.map(lambda value: str(value).replace("|", "\\|"))
+        return str(text.to_markdown(disable_numparse=True))  # class names stay text, even 007
 
     (first, second), flipped = result["runs"], result["flipped"]
     changed = pd.DataFrame(result["parameters"], ["first", "second"], dtype=object).T

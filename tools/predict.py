@@ -73,7 +73,7 @@ def top_k(name: str, probabilities: torch.Tensor, classes: tuple[str, ...], k: i
         name: the image.
         probabilities: float32 [classes].
         classes: the class names.
-        k: at most all classes are returned.
+        k: how many classes to return, at most all.
     """
     values, indices = (best.tolist() for best in probabilities.topk(min(k, len(classes))))
     top = [{"class": classes[i], "probability": round(value, 4)} for value, i in zip(values, indices, strict=True)]

@@ -11,7 +11,7 @@ from src.params import Normalize
 from src.transforms import preprocess
 
 EVALUATION_BATCH = 500  # images; fixed, because a different size may change the last bits
-EVALUATION_PIXELS = 2_500_000  # in a batch, at most: with 224 x 224 pixels, 49 images, and resnet50 takes 1 GB
+EVALUATION_PIXELS = 2_500_000  # per batch, at most: 49 images of 224 x 224, with which resnet50 takes 1 GB
 
 
 @torch.no_grad()

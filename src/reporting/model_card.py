@@ -41,6 +41,7 @@ def model_card(
     height, width, *color = audit["test"]["shape"]
     kind, pretrained = "color" if color else "gray", ", pretrained on ImageNet" * params.model.pretrained
     split = "validation" if params.prepare.validation else "test"
+    measured = f"accuracy on {audit['validation']['images']:,} {split} images after training"
     known = "exact or near" if "nearly_shared" in audit else "exact"
     copies = sum(audit.get(key, {}).get("train and test", 0) for key in ("shared", "nearly_shared"))
     classes = ", ".join(confusion.index[:MAX_CLASSES]) + " and more" * (len(confusion) > MAX_CLASSES)
@@ -73,7 +74,7 @@ Classifies {kind} images of {height} x {width} pixels into {len(confusion)} clas
 ## Metrics
 
 {_table([f"on {audit['test']['images']:,} test images", ""], _metric_rows(evaluation))}
-| accuracy on {audit["validation"]["images"]:,} {split} images after training | {training["validation_accuracy"]:.4f} |
+| {measured}, in {fingerprint["precision"]} | {training["validation_accuracy"]:.4f} |
 | test images that are {known} copies of training images | {copies:,} |
 
 These are the values of one run. Another seed gives slightly different ones.

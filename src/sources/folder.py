@@ -19,7 +19,7 @@ VALIDATION = ("val", "valid", "validation")  # accepted names of the folder with
 
 
 def read_folder(folder: Path, settings: Prepare, scratch: Path) -> tuple[Dataset, Dataset, Dataset]:
-    """Read the image files `folder`/class/* and split them, or the splits `folder`/{train,val,test}/class/*.
+    """Read and split the image files `folder`/class/*, or read given splits: `folder`/{train,val,test}/class/*.
 
     Without val, validation images are held out of train. Hidden files are ignored. The images are in a temporary
     file, not in memory.

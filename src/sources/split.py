@@ -18,8 +18,8 @@ def stratified_split(
     """Select `count` random images to hold out, each class in proportion to its size, but at least one of each.
 
     The counts of the classes are rounded by the largest remainder method, so that they add up to `count`. With groups,
-    whole groups are held out: the same fraction of the groups as `count` is of the images. The class of a group is the
-    class of its first image.
+    a fraction of `count` / n of the groups is held out, each as a whole. The class of a group is the class of its first
+    image.
 
     Args:
         labels: the class of each image, integers [n].

@@ -18,7 +18,7 @@ from src.training.optimizers import build_optimizers
 from src.training.schedules import StepCount, build_schedulers
 from src.transforms import measure_normalization
 
-# epoch (a fraction within an epoch), learning_rate, train_loss, train_accuracy, validation_loss, validation_accuracy
+# epoch (epochs done, as 0.34), learning_rate, train_loss, train_accuracy, validation_loss, validation_accuracy
 HistoryRow = dict[str, float]
 
 
@@ -36,8 +36,8 @@ class TrainState:
         compute: device and precision.
         steps: steps per epoch and in total, and rows of the history.
         sums: loss, correct predictions and images since the last row of the history, float64 [3], or float32 on mps.
-        losses: float32 [n], the loss of each training image when it was last trained on, or infinity. With several
-            processes, the least of their values.
+        losses: float32 [n], the loss of each training image when it was last trained on; infinite if it never was, or
+            if another process knows it.
         step: steps done.
         seconds: time spent on these steps.
     """

@@ -2,9 +2,12 @@
 
 import json
 import shutil
+import sys
 from pathlib import Path
 
+import pandas as pd
 import pytest
+import yaml
 
 from tests.helpers import ROOT, is_error, run
 
@@ -31,6 +34,26 @@ def test_compare_reads_a_commit_an_experiment_and_the_workspace(finished_clone: 
     (clone / "dvc_plots/flipped.png").unlink()
     assert "main is better" in run([*COMPARE, "one-step", "main"], clone).stdout
     assert (clone / "dvc_plots/flipped.png").exists()
+
+
+def test_command_of_the_workflow_compares_a_pull_request_with_its_target(finished_clone: Path, tmp_path: Path) -> None:
+    """It checks out a detached commit, and the target branch exists only as origin/main."""
+    workflow = yaml.safe_load((ROOT / ".github/workflows/ci.yml").read_text())
+    (command,) = [step["run"] for step in workflow["jobs"]["run"]["steps"] if "tools.compare" in step.get("run", "")]
+    clone = tmp_path / "a clone"
+    run(["git", "clone", "--quiet", str(finished_clone), str(clone)], tmp_path)
+    run(["git", "checkout", "--quiet", "--detach"], clone)
+    run(["git", "branch", "--quiet", "--delete", "main"], clone)
+    predictions = pd.read_csv(clone / "metrics/predictions.csv")
+    predictions["predicted"] = predictions["actual"].where(predictions.index >= 30, (predictions["actual"] + 1) % 10)
+    predictions.to_csv(clone / "metrics/predictions.csv", index=False)
+    (clone / ".venv").symlink_to(Path(sys.executable).parents[1])
+    summary = tmp_path / "summary.md"
+    done = run(["bash", "-c", command], clone, check=False, TARGET="origin/main", GITHUB_STEP_SUMMARY=str(summary))
+    text = summary.read_text()
+    assert "### Parameters\n\nno difference" in text
+    assert "workspace is worse" in text
+    assert is_error(done, "quality gate failed: workspace has accuracy 0.7273")
 
 
 def test_unknown_name_is_an_error(finished_clone: Path) -> None:

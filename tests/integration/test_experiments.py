@@ -75,4 +75,4 @@ def test_without_a_validation_set_every_epoch_is_evaluated_on_the_test_set(tiny:
     assert audit["train"]["images"] == TRAIN
     assert training["validation_accuracy"] == evaluation["accuracy"]
     card = (tiny / "metrics/model_card.md").read_text()
-    assert "| accuracy on 110 test images after training |" in card
+    assert "| accuracy on 110 test images after training, in " in card

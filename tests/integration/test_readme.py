@@ -3,11 +3,14 @@
 import json
 import os
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from tests.helpers import ROOT, run
 
@@ -69,6 +72,24 @@ def test_quick_start_runs_as_written(clone: Path) -> None:
     ):
         assert words in output, words
     assert not run(["git", "status", "--porcelain"], clone).stdout
+
+
+def test_own_images_are_trained_on_as_written(clone: Path, tmp_path: Path) -> None:
+    """300 color images of three classes, with noise."""
+    random = np.random.default_rng(0)
+    for name, color in {"red": (200, 40, 40), "green": (40, 200, 40), "blue": (40, 40, 200)}.items():
+        (tmp_path / "images" / name).mkdir(parents=True)
+        for index in range(100):
+            pixels = np.clip(color + random.normal(0, 40, (40, 50, 3)), 0, 255).astype(np.uint8)
+            Image.fromarray(pixels).save(tmp_path / f"images/{name}/{index}.png")
+    block = README.split("With your own images")[1].split("```")[1].removeprefix("console")
+    block = block.replace("/path/to/images", shlex.quote(str(tmp_path / "images")))
+    output = run(["bash", "-euxc", block], clone).stdout
+    accuracy = json.loads((clone / "metrics/evaluate.json").read_text())["accuracy"]
+    assert accuracy > 0.9
+    assert f"{accuracy:.5g}" in output
+    assert "dvc_plots/index.html" in output
+    assert "images/red/0.png: red 1" in output
 
 
 @pytest.mark.parametrize(("column", "message"), [(0, "Run the notebook's recipe"), (1, "Run the default recipe")])

@@ -1,5 +1,6 @@
 """Files that other tools read: GitHub, editors, pre-commit."""
 
+import ast
 import json
 import re
 import subprocess
@@ -66,3 +67,11 @@ def test_schema_refuses_mistakes(key: str, value: object, message: str) -> None:
     override(values, {key: value})
     with pytest.raises(jsonschema.ValidationError, match=message):
         jsonschema.validate(values, SCHEMA)
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "tools").glob("*.py")), ids=lambda path: path.stem)
+def test_help_of_each_tool_has_an_example(path: Path) -> None:
+    """Its docstring is the description in --help."""
+    if "ArgumentParser" in path.read_text():
+        assert f"\npython -m tools.{path.stem} " in (ast.get_docstring(ast.parse(path.read_text())) or "")
+        assert "description=__doc__" in path.read_text()

@@ -1,9 +1,14 @@
 """Figures and grids of images."""
 
+import itertools
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 from PIL import Image
 
 from src.drawing import (
@@ -57,6 +62,25 @@ def test_long_captions_reduce_the_number_of_columns(tmp_path: Path) -> None:
     draw_image_grid(tmp_path / "a.png", images(8), ["x" * 20] * 8, "Long", columns=8)
     draw_image_grid(tmp_path / "b.png", images(8), ["x"] * 8, "Short", columns=8)
     assert size(tmp_path / "a.png")[1] > 2 * size(tmp_path / "b.png")[1]
+
+
+def test_long_captions_do_not_overlap(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Captions of 24 wide characters."""
+    figures = []
+
+    @contextmanager
+    def recording(*arguments: Any, **options: Any) -> Iterator[Figure]:
+        with saved_figure(*arguments, **options) as figure:
+            yield figure
+            figures.append(figure)
+
+    monkeypatch.setattr("src.drawing.saved_figure", recording)
+    draw_image_grid(tmp_path / "a.png", images(3), ["mimetypes → applications"] * 3, "Long", columns=6)
+    boxes = [text.get_window_extent() for text in figures[0].axes[0].texts]
+    assert len(boxes) == 3
+    assert boxes[0].x0 > 0
+    for left, right in itertools.pairwise(boxes):
+        assert left.x1 < right.x0
 
 
 def test_grid_without_images_is_drawn(tmp_path: Path) -> None:

@@ -65,7 +65,7 @@ def test_readme_shows_the_results(results: pd.DataFrame) -> None:
             f"{row['seconds']:.1f} | {row['epochs']:.3f} |"
         )
         assert re.search(rf"\| `{name}` \|[^|]+\| {re.escape(shown)}", text), (name, shown)
-    assert f"took {summary['seconds']['baseline']:.1f} s in that run" in text
+    assert f"took {summary['seconds']['baseline']:.1f} s. `notebook`" in text
     speed = summary["images_per_s"] / summary["images_per_s"]["baseline"]
     assert f"trains on {speed['default']:.1f} times as many images" in text
     assert f"or {speed['full resolution']:.1f} times as many at 28 \N{MULTIPLICATION SIGN} 28 pixels" in text

@@ -69,6 +69,13 @@ def test_markdown_report_has_headings_and_tables() -> None:
     ]
 
 
+def test_class_names_stay_text_in_markdown() -> None:
+    result = compare(["a", "b"], predictions("01", "00").replace("1", "1e3|x"), predictions("00", "00"))
+    report = format_report({**result, "parameters": {"train.pretrained": [True, False]}}, markdown=True)
+    assert "| True " in report
+    assert "1e3\\|x" in report
+
+
 @pytest.mark.parametrize(
     ("lost", "won", "expected"), [(0, 5, "same"), (0, 6, "better"), (6, 0, "worse"), (3, 12, "better")]
 )

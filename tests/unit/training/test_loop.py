@@ -145,7 +145,7 @@ def test_network_of_torchvision_trains_with_every_technique(
     optimizer: str,
     interpolation: str,
 ) -> None:
-    """Two steps at 23 of 32 pixels, then three at full size. The steps in the middle train on half of a batch."""
+    """Four steps at 23 of 32 pixels, then six at full size. Those of the second epoch train on half of a batch."""
     data, validation_set = (random_dataset(40, seed, side=32, channels=channels) for seed in (0, 1))
     shapes, plain_step = [], loop.train_step
 
@@ -156,7 +156,7 @@ def test_network_of_torchvision_trains_with_every_technique(
     monkeypatch.setattr(loop, "train_step", record)
     changes = {
         "optimizer": optimizer, "learning_rate": 0.01, "batch_size": 8, "batch_norm": False, "low_res_fraction": 0.4,
-        "hard_fraction": 0.5, "label_smoothing": 0.1,
+        "hard_fraction": 0.5, "label_smoothing": 0.1, "epochs": 2.0,
         "augmentation": EVERYTHING.model_copy(update={"interpolation": interpolation}),
     }  # fmt: skip
     states = [new_state(network, data, **changes) for _ in range(2)]
@@ -164,13 +164,8 @@ def test_network_of_torchvision_trains_with_every_technique(
     first, second = (train(state, data, validation_set) for state in states)
     assert first == second
     assert all(math.isfinite(value) for value in first[0].values())
-    assert shapes[:5] == [
-        ((channels, 23, 23), 8),
-        ((channels, 23, 23), 8),
-        ((channels, 32, 32), 4),
-        ((channels, 32, 32), 4),
-        ((channels, 32, 32), 4),
-    ]
+    small, full = (channels, 23, 23), (channels, 32, 32)
+    assert shapes[:10] == [(small, 8)] * 4 + [(full, 8)] + [(full, 4)] * 5
     for (name, weight), other in zip(states[0].net.named_parameters(), states[1].net.parameters(), strict=True):
         assert torch.equal(weight, other), name
         assert not torch.equal(weight, before[name]), name
@@ -254,9 +249,26 @@ def test_hardest_images_have_the_largest_losses_and_keep_their_order() -> None:
     assert select_hardest(losses, torch.tensor([5, 4, 0, 3, 1, 6]), 0.5).tolist() == [4, 3, 1]
 
 
-def test_images_never_trained_on_come_first_and_ties_keep_the_order_of_the_batch() -> None:
-    losses = torch.tensor([torch.inf, 5.0, torch.inf, torch.inf])
-    assert select_hardest(losses, torch.tensor([1, 3, 0, 2]), 0.5).tolist() == [3, 0]
+def test_images_never_trained_on_are_kept_and_ties_keep_the_order_of_the_batch() -> None:
+    losses = torch.tensor([torch.inf, 5.0, torch.inf, torch.inf, 0.5, 0.5, 0.5])
+    assert select_hardest(losses, torch.tensor([1, 3, 0, 2]), 0.5).tolist() == [3, 0, 2]
+    assert select_hardest(losses, torch.tensor([6, 4, 1, 5]), 0.5).tolist() == [6, 1]
+
+
+def test_process_keeps_only_the_losses_of_its_own_images(new_state: NewState, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The minimum over all processes is then the newest loss of each image, even if it has risen."""
+    state = new_state("dash", images=64, **PLAIN)
+    state.losses = torch.full((64,), 0.5)
+    monkeypatch.setattr(loop, "world_size", lambda: 2)
+    merged = torch.full((64,), math.inf)
+    for number in (0, 1):
+        monkeypatch.setattr(loop, "rank", lambda number=number: number)
+        state.losses = torch.full((64,), 0.5)
+        for _, _, indices in iterate_batches(state, *blank(64), epoch=0):
+            state.losses[indices] = 0.5 + indices.float()
+        assert state.losses.isinf().sum() == 32
+        merged = torch.minimum(merged, state.losses)
+    assert merged.tolist() == [0.5 + index for index in range(64)]
 
 
 @pytest.mark.parametrize(("count", "fraction", "kept"), [(15, 0.01, 2), (2, 0.5, 2), (1, 0.1, 1), (15, 1.0, 15)])
@@ -273,6 +285,7 @@ def test_selection_accepts_nan_losses() -> None:
 def test_hard_examples_are_selected_only_in_the_middle_of_training(new_state: NewState) -> None:
     """Of 40 steps, the first 30 % and the last one use all 16 images, and those between use 4."""
     state = new_state("dash", images=160, batch_size=16, epochs=4.0, **{**PLAIN, "hard_fraction": 0.25})
+    state.losses = torch.rand(160)
     used = []
     for epoch in range(4):
         for images, labels, indices in iterate_batches(state, *blank(160), epoch):

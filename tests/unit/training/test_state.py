@@ -93,7 +93,7 @@ def test_no_frozen_epochs_change_nothing(new_state: NewState) -> None:
     assert "conv1.weight" not in trained(state)
 
 
-def test_set_step_sets_step_progress_and_learning_rate(new_state: NewState) -> None:
+def test_set_step_sets_the_step_and_the_learning_rate(new_state: NewState) -> None:
     changes = {"optimizer": "sgd", "schedule": "linear", "warmup": 0.0, "learning_rate": 0.8, "batch_norm": False}
     state = new_state("tiny", images=128, epochs=2.0, **changes)
     state.set_step(6)
