@@ -35,7 +35,8 @@ def predict(net: nn.Module, images: np.ndarray, normalize: Normalize, device: to
 
 def batch_size(images: np.ndarray) -> int:
     """Return the number of images of this size that are evaluated at a time."""
-    return max(1, min(EVALUATION_BATCH, EVALUATION_PIXELS // (images.shape[1] * images.shape[2])))
+    pixels: int = images.shape[1] * images.shape[2]
+    return max(1, min(EVALUATION_BATCH, EVALUATION_PIXELS // pixels))
 
 
 def evaluate(net: nn.Module, dataset: Dataset, normalize: Normalize, device: torch.device) -> tuple[float, float]:
