@@ -45,7 +45,7 @@ def test_command_of_the_workflow_compares_a_pull_request_with_its_target(finishe
     run(["git", "checkout", "--quiet", "--detach"], clone)
     run(["git", "branch", "--quiet", "--delete", "main"], clone)
     predictions = pd.read_csv(clone / "metrics/predictions.csv")
-    predictions["predicted"] = predictions["actual"].where(predictions.index >= 30, (predictions["actual"] + 1) % 10)
+    predictions["predicted"] = predictions["actual"].where(predictions.index >= 100, (predictions["actual"] + 1) % 10)
     predictions.to_csv(clone / "metrics/predictions.csv", index=False)
     (clone / ".venv").symlink_to(Path(sys.executable).parents[1])
     summary = tmp_path / "summary.md"
@@ -53,7 +53,7 @@ def test_command_of_the_workflow_compares_a_pull_request_with_its_target(finishe
     text = summary.read_text()
     assert "### Parameters\n\nno difference" in text
     assert "workspace is worse" in text
-    assert is_error(done, "quality gate failed: workspace has accuracy 0.7273")
+    assert is_error(done, "quality gate failed: workspace has accuracy 0.0909")
 
 
 def test_unknown_name_is_an_error(finished_clone: Path) -> None:
