@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 Shape = tuple[int, int, int]  # channels, height and width of an image
 
-LOW_RES_SCALE = 5 / 7  # side of a low-resolution image over that of a full one: 20 of 28 pixels, 160 of 224
+LOW_RES_SCALE = 5 / 7  # of height and width, for low-resolution images: 20 of 28 pixels, 160 of 224
 
 
 @dataclass(frozen=True)

@@ -48,7 +48,7 @@ def sample_augmentations(count: int, settings: Augmentation, generator: torch.Ge
     """Sample `count` augmentations.
 
     Angles and shifts are uniform from -limit to limit, scale and color factors from 1 - limit to 1 + limit. Crop, flip
-    and erasing each have a probability. The order is that of torchvision's `affine` after `hflip`: flip, shear,
+    and erasing each have a probability. The order is as in torchvision's `hflip` and then `affine`: flip, shear,
     rotate clockwise, scale, shift. Then follow brightness, contrast, saturation and, after normalization, erasing
     (Zhong et al., Random Erasing, 2017).
     """

@@ -61,7 +61,7 @@ def compare(runs: Sequence[str], first: pd.DataFrame, second: pd.DataFrame) -> d
     """Return the differences between the predictions of two runs on the same test images, as numbers and tables.
 
     The verdict is whether the second run is significantly "better" or "worse" than the first, or the "same". The
-    flipped images are those that only one run classifies correctly, starting with those that the second run gets wrong.
+    flipped images are those that only one run classifies correctly. Those that the second run gets wrong come first.
 
     Args:
         runs: their names.
@@ -110,6 +110,8 @@ def format_report(result: dict[str, Any], markdown: bool = False) -> str:
 
     (first, second), flipped = result["runs"], result["flipped"]
     changed = pd.DataFrame(result["parameters"], ["first", "second"], dtype=object).T
+    listing = f"\n\nImages that {second} gets wrong come first. At most {MAX_LISTED} are listed.\n\n"
+    listing = listing + show(flipped.head(MAX_LISTED)) if len(flipped) else ""
     verdict = "no significant difference" if result["verdict"] == "same" else f"{second} is {result['verdict']}"
     return f"""first: {first}, second: {second}
 
@@ -126,11 +128,7 @@ def format_report(result: dict[str, Any], markdown: bool = False) -> str:
 - McNemar's exact p-value {result["p_value"]:.2g}: {verdict}
 - This compares two models. To compare recipes, train several seeds of each: `python -m tools.sweep RECIPE --seeds 5`
 
-{heading}{len(flipped)} images flipped
-
-{f"Up to {MAX_LISTED} are listed, first those that {second} gets wrong." * bool(len(flipped))}
-
-{show(flipped.head(MAX_LISTED)) * bool(len(flipped))}""".rstrip()
+{heading}{len(flipped)} images flipped{listing}"""
 
 
 def draw_flipped(result: dict[str, Any], predictions: pd.DataFrame) -> str:

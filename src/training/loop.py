@@ -116,7 +116,7 @@ def iterate_batches(
     order = torch.randperm(len(images), generator=generator)
     augmentations = sample_augmentations(len(images), settings.augmentation, generator)
     batches = order.split(settings.batch_size)
-    # each loss is kept by the process that trains on the image, for `all_reduce_min`
+    # keep only the losses of the images that this process trains on: `all_reduce_min` then finds the newest of each
     own = torch.cat([batch[rank() :: world_size()] for batch in batches])
     state.losses = torch.full_like(state.losses, math.inf).index_copy(0, own.to(device), state.losses[own])
     old_losses = state.losses.cpu()
@@ -198,7 +198,7 @@ def summarize_steps(state: TrainState) -> HistoryRow:
 def validate(state: TrainState, validation_set: Dataset | None) -> HistoryRow:
     """Return loss and accuracy on the validation images, with batch norm folded into the weights.
 
-    The precision is that of training: in bfloat16, this takes half of the time of float32.
+    Use the precision of training: bfloat16 takes half the time of float32.
     """
     if validation_set is None:
         return {}

@@ -52,7 +52,7 @@ def test_stage_without_parameters_can_be_added_as_the_readme_shows(clone: Path, 
 
 
 def test_edited_file_or_folder_of_src_reruns_exactly_the_stages_that_declare_it(clone: Path) -> None:
-    """Edit all top-level files and folders at once: `dvc status` names those that changed for each stage."""
+    """Edit all top-level files and folders at once, and read from `dvc status` what changed for each stage."""
     parts = [path for path in (clone / "src").iterdir() if path.name not in ("__init__.py", "__pycache__")]
     for part in parts:
         append_comment(part if part.is_file() else max(part.glob("*.py"), key=lambda file: file.stat().st_size))
