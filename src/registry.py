@@ -41,6 +41,8 @@ class ModelSpec:
 MODELS = {
     "net": ModelSpec("src.models.net:Net", batch_norm=True, progressive_resizing=True),
     "dash": ModelSpec("src.models.small:Dash"),
+    "dash32": ModelSpec("src.models.small:Dash32"),
+    "dash64": ModelSpec("src.models.small:Dash64"),
     "tiny": ModelSpec("src.models.small:Tiny"),
 }
 

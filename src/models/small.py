@@ -1,25 +1,45 @@
-"""Two small networks for 28 x 28 gray images, with built-in batch norm."""
+"""Small networks for 28 x 28 gray images, with built-in batch norm."""
 
 from torch import Tensor, nn
 
 
 class Dash(nn.Sequential):
-    """Three convolutions, two of them strided: 29,290 parameters for 10 classes. An epoch takes seconds.
+    """Four convolutions, two of them strided: 38,570 parameters for 10 classes. An epoch takes seconds.
 
     It crops two pixels on each side. 12 % of the digits extend into this border, but accuracy does not suffer (98.94 %
     without the crop, 99.01 % with it), and a step takes a tenth less time. Maps normalized images [batch, 1, 28, 28] to
     logits [batch, classes].
     """
 
+    width = 16  # channels of the first convolution
+
     def __init__(self, num_classes: int) -> None:
+        width = self.width
         super().__init__(
             nn.ZeroPad2d(-2),
-            *conv_bn_relu(1, 16, 4, stride=2),
-            *conv_bn_relu(16, 32, 3, stride=2),
-            *conv_bn_relu(32, 64, 3),
+            *conv_bn_relu(1, width, 4, stride=2),
+            *conv_bn_relu(width, 2 * width, 3, stride=2),
+            *conv_bn_relu(2 * width, 2 * width, 3, padding=1),
+            *conv_bn_relu(2 * width, 4 * width, 3),
             nn.Flatten(),
         )
-        self.add_module("head", nn.Linear(64 * 3**2, num_classes))
+        self.add_module("head", nn.Linear(4 * width * 3**2, num_classes))
+
+
+class Dash32(Dash):
+    """`Dash` with 32 channels: 141,642 parameters for 10 classes.
+
+    An image takes 2.1 million multiplications, instead of 37 million of `Net`: only the first convolution works at full
+    resolution.
+    """
+
+    width = 32
+
+
+class Dash64(Dash):
+    """`Dash` with 64 channels: 541,322 parameters for 10 classes."""
+
+    width = 64
 
 
 class Tiny(nn.Sequential):

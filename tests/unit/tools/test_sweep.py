@@ -23,10 +23,10 @@ def in_root(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_grid_combines_all_values_and_keeps_the_rest_of_the_recipe() -> None:
     options = ["train.learning_rate=0.02,1e-1", "train.batch_norm=true", "train.seed=range(2)"]
-    jobs = list(expand_grid("sprint", options).values())
+    jobs = list(expand_grid("notebook", options).values())
     assert [(job["train.learning_rate"], job[SEED]) for job in jobs] == [(0.02, 0), (0.02, 1), (0.1, 0), (0.1, 1)]
     assert all(job["train.batch_norm"] is True for job in jobs)
-    assert all(job["train.epochs"] == RECIPES["sprint"]["train.epochs"] for job in jobs)
+    assert all(job["train.epochs"] == RECIPES["notebook"]["train.epochs"] for job in jobs)
 
 
 def test_options_replace_values_of_the_recipe() -> None:
@@ -110,8 +110,8 @@ def test_leaderboard_without_experiments_says_so() -> None:
 
 def test_recipe_with_changes_is_named_after_the_nearest_recipe() -> None:
     base = flatten(load_yaml(Path("params.yaml").read_text()))
-    (params,) = expand_grid("dash", ["train.epochs=2", "train.seed=5"]).values()
-    assert sweep.nearest_recipe(params, base) == "dash train.epochs=2"
+    (params,) = expand_grid("dash", ["train.epochs=3", "train.seed=5"]).values()
+    assert sweep.nearest_recipe(params, base) == "dash train.epochs=3"
     assert sweep.nearest_recipe(base, base) == "default"
 
 
