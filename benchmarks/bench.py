@@ -20,7 +20,6 @@ from benchmarks.baseline import MNIST, measure_baseline
 from benchmarks.report import plot_error_against_time, summarize, to_table
 from src.data.dataset import Dataset
 from src.device import prepare_compute
-from src.models.batch_norm import fold_batch_norm
 from src.models.build import build_network
 from src.models.inference import evaluate
 from src.params import Params, check_params, load_yaml, override, read_recipe
@@ -47,11 +46,11 @@ def load_mnist(train: bool) -> Dataset:
     return Dataset(mnist.data.numpy(), mnist.targets.numpy().astype(np.uint8), tuple(mnist.classes))
 
 
-def measure(recipe: str, changes: dict[str, float]) -> dict[str, Any]:
+def measure(recipe: str, changes: dict[str, float | str]) -> dict[str, Any]:
     """Time one training in this process, from images in memory to final weights, and evaluate it on the test set.
 
     Args:
-        recipe: a name in `SEEDS`.
+        recipe: "default" or a file in `recipes/`.
         changes: values of the section `train` that replace those of the recipe.
     """
     params = recipe_params(recipe)
@@ -62,7 +61,6 @@ def measure(recipe: str, changes: dict[str, float]) -> dict[str, Any]:
     net = build_network(params.model_copy(update={"train": settings}), len(train_set.classes), train_set.image_shape)
     state = create_train_state(net, train_set, settings, compute)
     train(state, train_set)
-    net = fold_batch_norm(net)
     seconds = time.perf_counter() - start
     return {
         "name": recipe,
@@ -87,11 +85,14 @@ def run_isolated(function: Callable[..., Any], *arguments: object) -> Any:
 
 
 def run(seeds: dict[str, int]) -> list[dict[str, Any]]:
-    """Measure all recipes, and the notebook's training before and after them, in case the machine's speed changes."""
+    """Measure all recipes, and the notebook's training before and after them, in case the machine's speed changes.
+
+    "throughput" is the speed of this pipeline with the notebook's network, batches and augmentation.
+    """
     return [
         run_isolated(measure_baseline),
         *(run_isolated(measure, name, {"seed": seed}) for name, count in seeds.items() for seed in range(count)),
-        run_isolated(measure, "default", {"low_res_fraction": 0.0, "epochs": 0.5}) | {"name": "full resolution"},
+        run_isolated(measure, "notebook", {"epochs": 0.5, "precision": "auto"}) | {"name": "throughput"},
         run_isolated(measure_baseline),
     ]
 

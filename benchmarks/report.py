@@ -8,7 +8,7 @@ import pandas as pd
 from src.drawing import BLUE, GRAY, VERMILION, saved_figure
 
 NOTEBOOK_CURVE = Path(__file__).with_name("notebook_curve.csv")
-NOT_RECIPES = ("baseline", "full resolution")  # other names of runs
+NOT_RECIPES = ("baseline", "throughput")  # other names of runs
 
 
 def to_table(runs: list[dict[str, Any]]) -> pd.DataFrame:

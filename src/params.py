@@ -26,7 +26,7 @@ from pydantic import (
     model_validator,
 )
 
-from src.registry import MODELS, check_name, check_network
+from src.registry import check_name, check_network
 from src.runtime.errors import PipelineError
 
 UnitInterval = Annotated[float, Field(ge=0, le=1)]
@@ -116,10 +116,7 @@ class Train(StrictModel):
     step_epochs: int = Field(ge=1)
     step_factor: float = Field(gt=0, le=1)
     initialization: Literal["pytorch", "kaiming"]
-    batch_norm: bool
     label_smoothing: float = Field(ge=0, lt=1)
-    hard_fraction: float = Field(gt=0, le=1)
-    low_res_fraction: UnitInterval
     freeze_epochs: int = Field(ge=0)
     augmentation: Augmentation
     normalize: Annotated[
@@ -139,8 +136,6 @@ class Train(StrictModel):
     def _check_consistency(self) -> Self:
         if self.schedule == "step" and self.warmup > 0:
             raise ValueError("schedule `step` has no warmup: set train.warmup to 0")
-        if self.batch_norm and self.low_res_fraction == 1:
-            raise ValueError("batch_norm needs statistics at full resolution: set train.low_res_fraction below 1")
         if self.precision == "bf16" and self.device == "mps":
             raise ValueError("precision `bf16` needs cpu or cuda: set train.precision to fp32")
         if self.processes > 1 and self.device == "mps":
@@ -171,9 +166,7 @@ class Params(StrictModel):
     def _check_consistency(self) -> Self:
         prepare, model, train = self.prepare, self.model, self.train
         shape = (prepare.channels, prepare.image_size, prepare.image_size)
-        check_network(model.name, shape, train.low_res_fraction > 0, model.pretrained)
-        if train.batch_norm and not (model.name in MODELS and MODELS[model.name].batch_norm):
-            raise ValueError(f"`{model.name}` does not support train.batch_norm (adding batch norm): set it to false")
+        check_network(model.name, shape, model.pretrained)
         if train.normalize and {len(train.normalize.mean), len(train.normalize.std)} != {prepare.channels}:
             raise ValueError(f"train.normalize needs one mean and one std per channel ({prepare.channels}), or auto")
         if train.augmentation.shift >= prepare.image_size / 2:

@@ -15,8 +15,6 @@ if TYPE_CHECKING:
 
 Shape = tuple[int, int, int]  # channels, height and width of an image
 
-LOW_RES_SCALE = 5 / 7  # of height and width, for low-resolution images: 20 of 28 pixels, 160 of 224
-
 
 @dataclass(frozen=True)
 class ModelSpec:
@@ -27,19 +25,15 @@ class ModelSpec:
             float32 images [batch, channels, height, width] to logits or log-probabilities [batch, classes].
         image_sizes: accepted heights and widths in pixels.
         channels: accepted numbers of channels.
-        batch_norm: whether `train.batch_norm` may add batch norm, by the network's own NORM_AFTER table.
-        progressive_resizing: whether the network also accepts the smaller images of `train.low_res_fraction`.
     """
 
     factory: str
     image_sizes: tuple[int, ...] = (28,)
     channels: tuple[int, ...] = (1,)
-    batch_norm: bool = False
-    progressive_resizing: bool = False
 
 
 MODELS = {
-    "net": ModelSpec("src.models.net:Net", batch_norm=True, progressive_resizing=True),
+    "net": ModelSpec("src.models.net:Net"),
     "dash": ModelSpec("src.models.small:Dash"),
     "dash32": ModelSpec("src.models.small:Dash32"),
     "dash64": ModelSpec("src.models.small:Dash64"),
@@ -85,7 +79,7 @@ def check_name(name: str) -> str:
 
 
 @cache
-def check_network(name: str, shape: Shape, progressive_resizing: bool, pretrained: bool) -> None:
+def check_network(name: str, shape: Shape, pretrained: bool) -> None:
     """Check that a network exists and can be trained on images of `shape`.
 
     Raises:
@@ -99,8 +93,6 @@ def check_network(name: str, shape: Shape, progressive_resizing: bool, pretraine
             raise ValueError(misfit)
         if pretrained:
             raise ValueError(f"`{name}` has no pretrained weights: set model.pretrained to false")
-        if progressive_resizing and not spec.progressive_resizing:
-            raise ValueError(f"`{name}` accepts only one image size: set train.low_res_fraction to 0")
         return
     check_name(name)
     if pretrained and name in ("googlenet", "inception_v3"):
@@ -111,11 +103,8 @@ def check_network(name: str, shape: Shape, progressive_resizing: bool, pretraine
             raise ValueError(
                 f"the pretrained `{name}` accepts only {size} x {size} pixels: set prepare.image_size to {size}"
             )
-    if height != side or not _accepts(name, shape, side):
+    if height != side or not _accepts(name, shape):
         raise ValueError(misfit)
-    low = round(side * LOW_RES_SCALE)
-    if progressive_resizing and not _accepts(name, shape, low):
-        raise ValueError(f"`{name}` does not accept images of {low} x {low} pixels: set train.low_res_fraction to 0")
 
 
 def torchvision_names() -> list[str]:
@@ -132,18 +121,15 @@ def pretrained_weights(name: str) -> Any:
     return models.get_model_weights(name).DEFAULT
 
 
-def _accepts(name: str, shape: Shape, side: int) -> bool:
-    """Return whether a network of torchvision, built for images of `shape`, accepts images with sides of `side` pixels.
-
-    The meta device computes shapes only.
-    """
+def _accepts(name: str, shape: Shape) -> bool:
+    """Return whether a network of torchvision accepts images of `shape`. The meta device computes shapes only."""
     import torch
 
     if name.startswith("regnet_"):  # cannot be built on the meta device, and accepts any size
         return True
     try:
         with torch.device("meta"), torch.no_grad():
-            create_model(name, 2, shape).eval()(torch.empty(2, shape[0], side, side))
+            create_model(name, 2, shape).eval()(torch.empty(2, *shape))
     except (AssertionError, RuntimeError, ValueError, ZeroDivisionError):
         return False
     return True

@@ -97,24 +97,23 @@ def inverse_affine(angle: Tensor, shear: Tensor, scale: Tensor, x: Tensor, y: Te
     return torch.cat([linear, -linear @ torch.stack([x, y], dim=1)[..., None]], dim=2)
 
 
-def warp(images: Tensor, augmentations: SampledAugmentations, interpolation: str, size: tuple[int, int]) -> Tensor:
-    """Crop, transform and resample images to `size`. Out-of-bounds pixels are 0.
+def warp(images: Tensor, augmentations: SampledAugmentations, interpolation: str) -> Tensor:
+    """Crop and transform images. Out-of-bounds pixels are 0.
 
     Args:
         images: float32 [batch, channels, height, width].
         augmentations: one per image; only `cropped` and `matrix` are used.
         interpolation: "nearest" or "bilinear".
-        size: height and width of the result.
     """
     height, width = images.shape[-2:]
     cropped, linear, offset = augmentations.cropped, augmentations.matrix[..., :2], augmentations.matrix[..., 2:]
     if cropped.any():
         images = torch.where(cropped[:, None, None, None], center_crop_resize(images), images)
-    if interpolation == "nearest" and size == (height, width) and augmentations.is_shift:
+    if interpolation == "nearest" and augmentations.is_shift:
         return shift_pixels(images, offset[..., 0].round().long())
     half_size = images.new_tensor([width / 2, height / 2])  # pixels per unit of grid_sample, which spans -1 to 1
     matrix = torch.cat([linear * half_size, offset], dim=2) / half_size[:, None]
-    grid = F.affine_grid(matrix, [len(images), 1, *size], align_corners=False)
+    grid = F.affine_grid(matrix, [len(images), 1, height, width], align_corners=False)
     return F.grid_sample(images, grid, mode=interpolation, align_corners=False)
 
 
@@ -197,7 +196,6 @@ def preprocess(
     normalize: Normalize,
     augmentations: SampledAugmentations | None = None,
     interpolation: str = "bilinear",
-    size: tuple[int, int] | None = None,
 ) -> Tensor:
     """Augment and normalize images: the notebook's `apply_mnist_image_transformations`.
 
@@ -206,21 +204,15 @@ def preprocess(
         normalize: mean and standard deviation of pixels from 0 to 1.
         augmentations: one per image, or None.
         interpolation: "nearest" or "bilinear".
-        size: height and width of the augmented images; by default those of the images. Needs augmentations.
 
     Returns:
-        float32 [batch, channels, *size].
-
-    Raises:
-        ValueError: there is a `size`, but there are no augmentations.
+        float32 [batch, channels, height, width].
     """
     pixels = to_float(images)
     if augmentations is not None:
-        pixels = warp(pixels, augmentations, interpolation, size or (images.shape[1], images.shape[2]))
+        pixels = warp(pixels, augmentations, interpolation)
         if (augmentations.color != 1).any():
             pixels = adjust_color(pixels, augmentations.color)
-    elif size is not None:
-        raise ValueError("size needs augmentations, because only warp resizes")
     mean, std = (pixels.new_tensor(values)[:, None, None] for values in (normalize.mean, normalize.std))
     pixels = (pixels - mean) / std
     return erase(pixels, augmentations.erased) if augmentations is not None and augmentations.erased.any() else pixels

@@ -4,7 +4,6 @@ from pathlib import Path
 
 from src.data.dataset import load_split
 from src.device import prepare_compute
-from src.models.batch_norm import fold_batch_norm
 from src.models.build import build_network
 from src.models.model_file import ModelMetadata, save_model
 from src.models.summary import model_summary
@@ -34,7 +33,7 @@ def main(params: Params, prepared: Path, checkpoints: Path, model: Path, metrics
     print_once(f"{model_summary(net, train_set.image_shape)}\n{compute}")
 
     state = create_train_state(net, train_set, settings, compute)
-    parameters = sum(weight.numel() for weight in fold_batch_norm(net).parameters())
+    parameters = sum(weight.numel() for weight in net.parameters())
 
     def write_metrics(history: list[HistoryRow]) -> None:
         write_csv(metrics / "history.csv", list(history[0]), [list(row.values()) for row in history])
@@ -53,7 +52,7 @@ def main(params: Params, prepared: Path, checkpoints: Path, model: Path, metrics
         fingerprint=fingerprint,
         run=run,
     )
-    save_model(model, fold_batch_norm(net), metadata)
+    save_model(model, net, metadata)
     log_training_time(state)
     run_checkpoints.remove()
 

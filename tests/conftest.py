@@ -44,10 +44,10 @@ def finished_clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 88 KiB."""
+    """A file system of 72 KiB."""
     folder = tmp_path / "disk"
     folder.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", "size=88k", "tmpfs", str(folder)]
+    command = ["mount", "-t", "tmpfs", "-o", "size=72k", "tmpfs", str(folder)]
     if os.geteuid() or subprocess.run(command, capture_output=True, check=False).returncode:
         pytest.skip("mounting a file system needs root")
     yield folder

@@ -70,7 +70,7 @@ def load_model(path: Path) -> tuple[nn.Module, ModelMetadata]:
     with explain_damage("train", path, "a model of this pipeline"):
         arrays, values = load_tensors(path)
         metadata = ModelMetadata.model_validate_json(json.dumps(values))
-        check_network(metadata.network, metadata.input_shape, progressive_resizing=False, pretrained=False)
+        check_network(metadata.network, metadata.input_shape, pretrained=False)
         net = create_model(metadata.network, len(metadata.classes), metadata.input_shape)
         weights = {name: torch.from_numpy(array) for name, array in arrays.items()}
         net.load_state_dict(weights)

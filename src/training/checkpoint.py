@@ -17,7 +17,7 @@ from torch import Tensor
 from src.data.tensor_file import load_tensors, read_digest, save_tensors
 from src.models.model_file import to_arrays
 from src.params import Params
-from src.training.distributed import all_reduce_min, all_reduce_sum, broadcast_bytes, is_main_process
+from src.training.distributed import all_reduce_sum, broadcast_bytes, is_main_process
 from src.training.state import HistoryRow, TrainState
 
 KEEP_LAST = 2  # the latest, and the one before in case the latest is damaged
@@ -70,10 +70,10 @@ class Checkpoints:
             OSError: the disk is full.
         """
         self.saved_at = time.monotonic()
-        shared = {"sums": all_reduce_sum(state.sums), "losses": all_reduce_min(state.losses)}
+        tensors = _tensors(state) | {"sums": all_reduce_sum(state.sums)}
         if is_main_process():
             metadata = {"step": state.step, "seconds": state.seconds, "history": history}
-            save_tensors(self.folder / f"{state.step:09}.checkpoint", to_arrays(_tensors(state) | shared), metadata)
+            save_tensors(self.folder / f"{state.step:09}.checkpoint", to_arrays(tensors), metadata)
             for path in self._latest_first()[KEEP_LAST:]:
                 path.unlink()
 
@@ -138,7 +138,6 @@ def _restore_tensors(state: TrainState, tensors: dict[str, Tensor]) -> None:
     channels_last, and a different layout may change the last bits.
     """
     sums = tensors.pop("sums")
-    state.losses.copy_(tensors.pop("losses"))
     state.sums.copy_(sums if is_main_process() else torch.zeros_like(sums))  # they are sums over all processes
     net_state = state.net.state_dict()
     for key, tensor in tensors.items():

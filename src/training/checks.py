@@ -18,7 +18,7 @@ def check_train_set(train_set: Dataset, params: Params) -> None:
     settings, images = params.train, len(train_set)
     last_batch = images % settings.batch_size or min(settings.batch_size, images)  # 0 if there are no images
     # batch norm, which most networks of torchvision have, needs two images, and each process needs its own
-    needed = settings.processes * (2 if settings.batch_norm or params.model.name not in MODELS else 1)
+    needed = settings.processes * (1 if params.model.name in MODELS else 2)
     if last_batch < needed:
         raise PipelineError(
             f"train.batch_size {settings.batch_size} leaves {last_batch} of {images:,} images in the last batch, "

@@ -1,6 +1,6 @@
 """Training with several processes: torchrun starts them, DistributedDataParallel averages their gradients.
 
-Batch statistics and the choice of the hardest images are per process. A single process does not communicate.
+Batch statistics are per process. A single process does not communicate.
 """
 
 import os
@@ -108,14 +108,6 @@ def all_reduce_sum(tensor: Tensor) -> Tensor:
     if world_size() > 1:
         dist.all_reduce(total)
     return total
-
-
-def all_reduce_min(tensor: Tensor) -> Tensor:
-    """Return the elementwise minimum of `tensor` over all processes."""
-    least = tensor.clone()
-    if world_size() > 1:
-        dist.all_reduce(least, dist.ReduceOp.MIN)
-    return least
 
 
 def any_rank(flag: bool, device: torch.device) -> bool:

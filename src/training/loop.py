@@ -10,15 +10,12 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from src.data.dataset import Dataset
-from src.models.batch_norm import fold_batch_norm
 from src.models.inference import evaluate
 from src.params import Train
-from src.registry import LOW_RES_SCALE
 from src.runtime.errors import PipelineError
 from src.runtime.signals import defer_signals
 from src.training.checkpoint import Checkpoints
 from src.training.distributed import (
-    all_reduce_min,
     all_reduce_sum,
     any_rank,
     is_main_process,
@@ -30,10 +27,6 @@ from src.training.progress import ProgressBar, report_row
 from src.training.schedules import learning_rate_factor
 from src.training.state import HistoryRow, TrainState
 from src.transforms import preprocess, sample_augmentations
-
-# select_hardest is active between these fractions of training: early losses say little, and at the end the running
-# statistics of batch norm have to cover all images
-HARD_FROM, HARD_UNTIL = 0.3, 0.97
 
 
 def train(
@@ -67,10 +60,9 @@ def train(
     with defer_signals() as signal_received, report_lost_process(), ProgressBar(state) as bar:
         for epoch in range(state.step // state.steps.per_epoch, state.epochs):
             state.set_trainable(epoch)
-            state.losses = all_reduce_min(state.losses)
             clock = time.perf_counter()
-            for batch, targets, indices in iterate_batches(state, images, labels, epoch):
-                train_step(state, batch, targets, indices)
+            for batch, targets in iterate_batches(state, images, labels, epoch):
+                train_step(state, batch, targets)
                 bar.show_step(state)
                 state.seconds += time.perf_counter() - clock
                 if is_row := state.steps.ends_row(state.step):
@@ -90,13 +82,10 @@ def train(
     return history
 
 
-def iterate_batches(
-    state: TrainState, images: Tensor, labels: Tensor, epoch: int
-) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+def iterate_batches(state: TrainState, images: Tensor, labels: Tensor, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
     """Yield the batches from `state.step` to the end of `epoch`, in random order, augmented and normalized.
 
-    Each of N processes takes every N-th image of a batch. Order and augmentation do not depend on N. If
-    `train.hard_fraction` is below 1, a part of each batch is skipped, see `select_hardest`.
+    Each of N processes takes every N-th image of a batch. Order and augmentation do not depend on N.
 
     Args:
         state: the settings, and the step to start from.
@@ -105,43 +94,29 @@ def iterate_batches(
         epoch: counts from 0.
 
     Yields:
-        images float32 [batch, channels, height, width], labels int64 [batch], and their indices in `images` int64
-        [batch], on the device. Until `train.low_res_fraction` of training, images are smaller: progressive resizing
-        (Howard, fastai, 2018).
+        images float32 [batch, channels, height, width] and labels int64 [batch], on the device.
     """
-    settings, device, (height, width) = state.settings, state.compute.device, images.shape[1:3]
+    settings, device = state.settings, state.compute.device
     first, last = epoch * state.steps.per_epoch, min((epoch + 1) * state.steps.per_epoch, state.steps.total)
     # epochs count from 1 here, as in history.csv
     generator = torch.Generator().manual_seed(derive_seed(settings.seed, epoch + 1))
     order = torch.randperm(len(images), generator=generator)
     augmentations = sample_augmentations(len(images), settings.augmentation, generator)
     batches = order.split(settings.batch_size)
-    # keep only the losses of the images that this process trains on: `all_reduce_min` then finds the newest of each
-    own = torch.cat([batch[rank() :: world_size()] for batch in batches])
-    state.losses = torch.full_like(state.losses, math.inf).index_copy(0, own.to(device), state.losses[own])
-    old_losses = state.losses.cpu()
     for step in range(state.step, last):
-        low_res = step < settings.low_res_fraction * state.steps.total
-        size = (round(height * LOW_RES_SCALE), round(width * LOW_RES_SCALE)) if low_res else None
         chosen = batches[step - first][rank() :: world_size()]
-        if settings.hard_fraction < 1 and HARD_FROM < step / state.steps.total < HARD_UNTIL:
-            chosen = select_hardest(old_losses, chosen, settings.hard_fraction)
-        # low resolution needs augmentations, even if all are the identity: only `warp` resizes
-        augment = low_res or not settings.augmentation.is_identity
-        sampled = augmentations[chosen].to(device) if augment else None
-        interpolation = settings.augmentation.interpolation
-        pixels = preprocess(images[chosen].to(device), state.normalize, sampled, interpolation, size)
-        yield pixels.contiguous(memory_format=torch.channels_last), labels[chosen].to(device), chosen.to(device)
+        sampled = None if settings.augmentation.is_identity else augmentations[chosen].to(device)
+        pixels = preprocess(images[chosen].to(device), state.normalize, sampled, settings.augmentation.interpolation)
+        yield pixels.contiguous(memory_format=torch.channels_last), labels[chosen].to(device)
 
 
-def train_step(state: TrainState, images: Tensor, labels: Tensor, indices: Tensor) -> None:
+def train_step(state: TrainState, images: Tensor, labels: Tensor) -> None:
     """Run one optimizer step on a batch, and add its loss and accuracy to the sums for the next row of the history.
 
     Args:
         state: changed in place.
         images: float32 [batch, channels, height, width], normalized.
         labels: int64 [batch], class indices.
-        indices: int64 [batch], positions of the images in the training set.
     """
     settings = state.settings
     with state.compute.autocast():
@@ -158,28 +133,9 @@ def train_step(state: TrainState, images: Tensor, labels: Tensor, indices: Tenso
         scheduler.step()
     state.step += 1
     with torch.no_grad():  # no .item() here: it would wait for the GPU
-        losses = F.cross_entropy(output, labels, reduction="none")
-        state.losses[indices] = losses
+        loss_sum = F.cross_entropy(output, labels, reduction="sum")
         correct = (output.argmax(dim=1) == labels).sum()
-        state.sums += torch.stack([losses.sum(), correct, torch.full_like(correct, len(labels))]).to(state.sums.dtype)
-
-
-def select_hardest(losses: Tensor, indices: Tensor, fraction: float) -> Tensor:
-    """Return the images of a batch with the largest losses when they were last trained on: two or more, in batch order.
-
-    All images that were never trained on are kept. A skipped image keeps its old loss, so its turn comes when the
-    losses of the others have fallen. This choice costs nothing. Selecting by current losses would cost a forward
-    pass for equal accuracy. Several processes choose from their own images. Source: Jiang et al., Accelerating Deep
-    Learning by Focusing on the Biggest Losers, 2019 (stale losses).
-
-    Args:
-        losses: float32 [n], of all training images; infinite for those never trained on.
-        indices: int64 [batch], the images of the batch.
-        fraction: how much of the batch to keep, 0 to 1.
-    """
-    values = losses[indices]
-    keep = max(2, round(len(indices) * fraction), int(values.isinf().sum()))
-    return indices[values.argsort(descending=True, stable=True)[:keep].sort().values]
+        state.sums += torch.stack([loss_sum, correct, torch.full_like(correct, len(labels))]).to(state.sums.dtype)
 
 
 def summarize_steps(state: TrainState) -> HistoryRow:
@@ -196,15 +152,14 @@ def summarize_steps(state: TrainState) -> HistoryRow:
 
 
 def validate(state: TrainState, validation_set: Dataset | None) -> HistoryRow:
-    """Return loss and accuracy on the validation images, with batch norm folded into the weights.
+    """Return loss and accuracy on the validation images, in the precision of training.
 
-    Use the precision of training: bfloat16 takes half the time of float32.
+    On some processors, bfloat16 takes half the time of float32.
     """
     if validation_set is None:
         return {}
-    net = fold_batch_norm(state.net)
     with state.compute.autocast():
-        loss, accuracy = evaluate(net, validation_set, state.normalize, state.compute.device)
+        loss, accuracy = evaluate(state.net, validation_set, state.normalize, state.compute.device)
     return {"validation_loss": loss, "validation_accuracy": accuracy}
 
 

@@ -10,7 +10,6 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from src.data.dataset import Dataset
 from src.device import Compute
-from src.models.batch_norm import add_batch_norm
 from src.models.build import find_head
 from src.params import Normalize, Train
 from src.training.distributed import wrap_ddp
@@ -36,8 +35,6 @@ class TrainState:
         compute: device and precision.
         steps: steps per epoch and in total, and rows of the history.
         sums: loss, correct predictions and images since the last row of the history, float64 [3], or float32 on mps.
-        losses: float32 [n], the loss of each training image when it was last trained on; infinite if it never was, or
-            if another process knows it.
         step: steps done.
         seconds: time spent on these steps.
     """
@@ -51,7 +48,6 @@ class TrainState:
     compute: Compute
     steps: StepCount
     sums: Tensor
-    losses: Tensor
     step: int = 0
     seconds: float = 0.0
 
@@ -76,7 +72,7 @@ class TrainState:
 
 
 def create_train_state(net: nn.Module, train_set: Dataset, settings: Train, compute: Compute) -> TrainState:
-    """Prepare `net` for training: move it to the device, add batch norm, create optimizers and schedulers.
+    """Prepare `net` for training: move it to the device, create optimizers and schedulers.
 
     Args:
         net: the network, changed in place.
@@ -84,8 +80,6 @@ def create_train_state(net: nn.Module, train_set: Dataset, settings: Train, comp
         settings: the section `train` of params.yaml.
         compute: device and precision.
     """
-    if settings.batch_norm:
-        add_batch_norm(net)
     # channels_last is 20 % faster for these convolutions on CPU
     net.to(compute.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimizers = build_optimizers(net, settings, compute)
@@ -93,5 +87,4 @@ def create_train_state(net: nn.Module, train_set: Dataset, settings: Train, comp
     schedulers = build_schedulers(optimizers, settings, steps)
     sums = torch.zeros(3, dtype=torch.float32 if compute.device.type == "mps" else torch.float64, device=compute.device)
     normalize = settings.normalize or measure_normalization(train_set.images)
-    losses = torch.full((len(train_set),), math.inf, device=compute.device)
-    return TrainState(net, wrap_ddp(net), optimizers, schedulers, settings, normalize, compute, steps, sums, losses)
+    return TrainState(net, wrap_ddp(net), optimizers, schedulers, settings, normalize, compute, steps, sums)

@@ -39,8 +39,6 @@ def test_pipeline_runs_on_a_folder_of_images(tmp_path: Path) -> None:
             "prepare.test": 0.2,
             "train.epochs": 8.0,
             "train.batch_size": 16,
-            "train.hard_fraction": 1.0,  # with 114 images, every one counts
-            "train.low_res_fraction": 0.0,
             "train.normalize": "auto",
         },
     )

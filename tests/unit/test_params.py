@@ -24,8 +24,7 @@ for key, value in {  # whatever the default recipe is
     "learning_rate": "0.04",
     "schedule": "linear",
     "warmup": "0.1",
-    "batch_norm": "true",
-    "low_res_fraction": "0.8",
+    "portable": "false",
     "calibration_bins": "15",
     "normalize": "auto",
 }.items():
@@ -72,15 +71,14 @@ def test_valid_file_is_loaded() -> None:
             "is not valid YAML: could not determine a con",
         ),
         ("  batch_size: 128", "  batch_size: 2.5", "train.batch_size: found 2.5, expected a valid integer"),
-        ("  batch_norm: true", "  batch_norm: 1", "train.batch_norm: found 1, expected a valid boolean"),
-        ("  batch_norm: true", "  batch_norm: yes", "train.batch_norm: found 'yes', expected a valid boolean"),
+        ("  portable: false", "  portable: 1", "train.portable: found 1, expected a valid boolean"),
+        ("  portable: false", "  portable: yes", "train.portable: found 'yes', expected a valid boolean"),
         ("rate: 0.04", "rate: -0.02", "train.learning_rate: found -0.02, expected greater than 0"),
         ("rate: 0.04", "rate: .nan", "train.learning_rate: found nan, expected a finite number"),
         ("rate: 0.04", "rate: .inf", "train.learning_rate: found inf, expected a finite number"),
         ("rate: 0.04", "rate: '0.02'", "train.learning_rate: found '0.02', expected a valid number"),
         ("optimizer: muon", "optimizer: adam", "train.optimizer: found 'adam', expected 'sgd', 'adamw' or 'muon'"),
         ("schedule: linear", "schedule: step", "train: schedule `step` has no warmup: set train.warmup to 0"),
-        ("fraction: 0.8", "fraction: 1", "train: batch_norm needs statistics at full resolution"),
         ("  name: net", "  name: Net", "model.name: unknown model `Net`; did you mean net?"),
         ("  name: net", "  name: 5", "model.name: found 5, expected a valid string"),
         ('  group: ""', "  group: (", "prepare.group: `(` is not a regular expression: missing ), unterminated"),
@@ -204,7 +202,6 @@ def test_missing_file_is_an_error(folder: Path) -> None:
     ("changes", "message"),
     [
         ({"schedule": "step", "warmup": 0.1}, "schedule `step` has no warmup: set train.warmup to 0"),
-        ({"batch_norm": True, "low_res_fraction": 1.0}, "set train.low_res_fraction below 1"),
         ({"precision": "bf16", "device": "mps"}, "set train.precision to fp32"),
         ({"processes": 2, "device": "mps"}, "set train.device to auto"),
         ({"portable": True, "device": "cuda"}, "set train.device and train.precision to auto"),
@@ -221,36 +218,8 @@ def test_contradictions_in_train_are_errors(params: Params, changes: dict[str, o
 def with_model(params: Params, name: str, **changes: object) -> dict[str, Any]:
     values = params.model_dump()
     values["model"]["name"] = name
-    values["train"] |= {"batch_norm": False, "low_res_fraction": 0.0, **changes}
+    values["train"] |= changes
     return values
-
-
-@pytest.mark.parametrize("name", MODELS)
-def test_every_registered_network_is_accepted(params: Params, name: str) -> None:
-    assert Params.model_validate(with_model(params, name)).model.name == name
-
-
-@pytest.mark.parametrize("name", MODELS)
-@pytest.mark.parametrize(
-    ("feature", "change", "message"),
-    [
-        ("batch_norm", {"batch_norm": True}, "does not support train.batch_norm (adding batch norm): set it to false"),
-        (
-            "progressive_resizing",
-            {"low_res_fraction": 0.5},
-            "accepts only one image size: set train.low_res_fraction to 0",
-        ),
-    ],
-)
-def test_networks_refuse_what_their_spec_excludes(
-    params: Params, name: str, feature: str, change: dict[str, object], message: str
-) -> None:
-    values = with_model(params, name, **change)
-    if getattr(MODELS[name], feature):
-        assert Params.model_validate(values).model.name == name
-    else:
-        with pytest.raises(ValidationError, match=re.escape(f"`{name}` {message}")):
-            Params.model_validate(values)
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -279,11 +248,6 @@ def test_network_that_accepts_the_images_is_valid(params: Params, name: str, cha
     [
         ("net", 3, 64, {}, "`net` does not accept color images of 64 x 64 pixels; resnet18 and "),
         ("convnext_tiny", 1, 28, {}, "`convnext_tiny` does not accept gray images of 28 x 28 pixels; resnet18 and "),
-        (
-            "vit_b_16", 3, 64, {"low_res_fraction": 0.5},
-            "`vit_b_16` does not accept images of 46 x 46 pixels: set train.low_res_fraction to 0",
-        ),
-        ("resnet18", 3, 64, {"batch_norm": True}, "`resnet18` does not support train.batch_norm"),
         (
             "resnet18", 3, 64, {"normalize": {"mean": [0.5], "std": [0.5]}},
             "train.normalize needs one mean and one std per channel (3), or auto",

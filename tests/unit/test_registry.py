@@ -10,10 +10,8 @@ import torch
 import torchvision.models
 from torch import nn
 
-from src.models.batch_norm import add_batch_norm
 from src.models.build import find_head
 from src.registry import (
-    LOW_RES_SCALE,
     MODELS,
     ModelSpec,
     check_network,
@@ -35,8 +33,8 @@ PARAMETERS = {  # for 10 classes
 BUILT_REGNETS = ("regnet_x_400mf", "regnet_x_800mf", "regnet_x_1_6gf", "regnet_y_400mf", "regnet_y_800mf")
 
 
-def check(name: str, shape: tuple[int, int, int], low_res: bool = False, pretrained: bool = False) -> None:
-    check_network(name, shape, low_res, pretrained)
+def check(name: str, shape: tuple[int, int, int], pretrained: bool = False) -> None:
+    check_network(name, shape, pretrained)
 
 
 @pytest.mark.parametrize("name", PARAMETERS)
@@ -60,35 +58,6 @@ def test_head_is_the_last_linear_layer(name: str) -> None:
     last = [module for module in net.modules() if isinstance(module, nn.Linear)][-1]
     assert net.get_submodule(find_head(net)) is last
     assert last.out_features == 10
-
-
-@pytest.mark.parametrize("name", [name for name, spec in MODELS.items() if spec.progressive_resizing])
-def test_progressive_resizing_accepts_five_sevenths_of_the_size(name: str) -> None:
-    spec = MODELS[name]
-    shape = (spec.channels[0], spec.image_sizes[0], spec.image_sizes[0])
-    side = round(spec.image_sizes[0] * LOW_RES_SCALE)
-    assert create_model(name, 10, shape)(torch.randn(2, spec.channels[0], side, side)).shape == (2, 10)
-
-
-@pytest.mark.parametrize("name", MODELS)
-def test_batch_norm_is_added_if_the_spec_says_so(name: str) -> None:
-    def norms(net: nn.Module) -> int:
-        return sum(isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d) for module in net.modules())
-
-    net = create_model(name, 10, MNIST)
-    before = norms(net)
-    add_batch_norm(net)
-    assert (norms(net) > before) == MODELS[name].batch_norm
-
-
-@pytest.mark.parametrize("low_res", [False, True])
-@pytest.mark.parametrize("name", MODELS)
-def test_own_networks_are_checked_against_their_spec(name: str, low_res: bool) -> None:
-    if low_res and not MODELS[name].progressive_resizing:
-        with pytest.raises(ValueError, match=f"`{name}` accepts only one image size: set train.low_res_fraction to 0"):
-            check(name, MNIST, low_res)
-    else:
-        check(name, MNIST, low_res)
 
 
 @pytest.mark.parametrize(
@@ -128,7 +97,7 @@ def test_registered_factory_is_imported_when_it_is_called(monkeypatch: pytest.Mo
 
 def test_check_of_an_own_network_imports_no_torch() -> None:
     """The stage `prepare` reads params.yaml, and needs no torch for MNIST."""
-    code = "import sys; import src.registry as r; r.check_network('net', (1, 28, 28), True, False)"
+    code = "import sys; import src.registry as r; r.check_network('net', (1, 28, 28), False)"
     code += "; assert not {'torch', 'torchvision'} & sys.modules.keys()"
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
 
@@ -193,15 +162,13 @@ def test_verdict_agrees_with_a_forward_pass(
         assert works(lambda side=side: forward(side)) == (side in works_at)
         if not sized or side != 23:
             assert works(lambda side=side: check(name, (3, side, side))) == (side in works_at)
-    low = round(built_for * LOW_RES_SCALE)
-    assert works(lambda: check(name, (3, built_for, built_for), low_res=True)) == works(lambda: forward(low))
 
 
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("side", [8, 28, 1024])
 @pytest.mark.parametrize("name", ["resnet18", "mobilenet_v3_small"])
 def test_networks_recommended_in_errors_accept_every_size(name: str, side: int, channels: int) -> None:
-    check(name, (channels, side, side), low_res=True)
+    check(name, (channels, side, side))
 
 
 def test_gray_images_are_repeated_to_three_channels() -> None:
@@ -213,48 +180,43 @@ def test_gray_images_are_repeated_to_three_channels() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "shape", "low_res", "pretrained", "message"),
+    ("name", "shape", "pretrained", "message"),
     [
-        ("resnet81", (3, 64, 64), False, False, "unknown model `resnet81`; did you mean resnet18?"),
-        ("Net", MNIST, False, False, "unknown model `Net`; did you mean net?"),
-        ("zebra", MNIST, False, False, "unknown model `zebra`; known models: net, dash, dash32, dash64, tiny"),
+        ("resnet81", (3, 64, 64), False, "unknown model `resnet81`; did you mean resnet18?"),
+        ("Net", MNIST, False, "unknown model `Net`; did you mean net?"),
+        ("zebra", MNIST, False, "unknown model `zebra`; known models: net, dash, dash32, dash64, tiny"),
         (
-            "net", (3, 64, 64), False, False,
+            "net", (3, 64, 64), False,
             "`net` does not accept color images of 64 x 64 pixels; resnet18 and mobilenet_v3_small do",
         ),
         (
-            "resnet18", (3, 64, 32), False, False,
+            "resnet18", (3, 64, 32), False,
             "`resnet18` does not accept color images of 64 x 32 pixels",
         ),
         (
-            "convnext_tiny", MNIST, False, False,
+            "convnext_tiny", MNIST, False,
             "`convnext_tiny` does not accept gray images of 28 x 28 pixels; resnet18 and mobilenet_v3_small do",
         ),
         (
-            "vit_b_16", (3, 60, 60), False, False,
+            "vit_b_16", (3, 60, 60), False,
             "`vit_b_16` does not accept color images of 60 x 60 pixels; resnet18 and mobilenet_v3_small do",
         ),
+        ("net", MNIST, True, "`net` has no pretrained weights: set model.pretrained to false"),
         (
-            "vit_b_16", (3, 64, 64), True, False,
-            "`vit_b_16` does not accept images of 46 x 46 pixels: set train.low_res_fraction to 0",
-        ),
-        ("dash", MNIST, True, False, "`dash` accepts only one image size: set train.low_res_fraction to 0"),
-        ("net", MNIST, False, True, "`net` has no pretrained weights: set model.pretrained to false"),
-        (
-            "vit_b_16", (3, 64, 64), False, True,
+            "vit_b_16", (3, 64, 64), True,
             "the pretrained `vit_b_16` accepts only 224 x 224 pixels: set prepare.image_size to 224",
         ),
         (
-            "maxvit_t", (1, 64, 64), False, True,
+            "maxvit_t", (1, 64, 64), True,
             "the pretrained `maxvit_t` accepts only 224 x 224 pixels: set prepare.image_size to 224",
         ),
     ],
 )  # fmt: skip
 def test_combination_that_cannot_work_is_a_clear_error(
-    name: str, shape: tuple[int, int, int], low_res: bool, pretrained: bool, message: str
+    name: str, shape: tuple[int, int, int], pretrained: bool, message: str
 ) -> None:
     with pytest.raises(ValueError, match="^" + re.escape(message)):
-        check(name, shape, low_res, pretrained)
+        check(name, shape, pretrained)
 
 
 @pytest.mark.parametrize("name", ["vit_b_16", "maxvit_t", "resnet18", "swin_t"])

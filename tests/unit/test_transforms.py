@@ -66,7 +66,7 @@ def test_warp_equals_torchvisions_affine(images: Tensor, mode: str) -> None:
     scale = 1 + (torch.rand(24, generator=generator) - 0.5) * 0.4
     x, y = (torch.randint(-3, 4, (24,), generator=generator).float() for _ in range(2))
     matrix = inverse_affine(angle.deg2rad(), shear.deg2rad().tan(), scale, x, y)
-    ours = warp(images, geometry(matrix), mode, (28, 28))
+    ours = warp(images, geometry(matrix), mode)
     theirs = torch.stack(
         [
             torchvision.affine(
@@ -83,7 +83,7 @@ def test_rotation_equals_the_notebooks_random_rotation(images: Tensor) -> None:
     """RandomRotation turns counter-clockwise, so its angle is our negative angle."""
     angle = torch.linspace(-15, 15, 24)
     zero = torch.zeros(24)
-    ours = warp(images, geometry(inverse_affine(-angle.deg2rad(), zero, zero + 1, zero, zero)), "nearest", (28, 28))
+    ours = warp(images, geometry(inverse_affine(-angle.deg2rad(), zero, zero + 1, zero, zero)), "nearest")
     theirs = torch.stack([torchvision.rotate(image, angle[i].item()) for i, image in enumerate(images)])
     assert ((ours - theirs).abs() < 1e-6).float().mean() > 0.99
 
@@ -95,7 +95,7 @@ def test_nearest_shift_equals_torchvision_exactly(images: Tensor) -> None:
     cropped = torch.arange(24) % 2 == 0
     affine = geometry(inverse_affine(zero, zero, zero + 1, x + 0.2, y - 0.2), cropped)
     assert affine.is_shift
-    ours = warp(images, affine, "nearest", (28, 28))
+    ours = warp(images, affine, "nearest")
     offsets = [[int(x[i]), int(y[i])] for i in range(24)]
     inputs = torch.where(cropped[:, None, None, None], center_crop_resize(images), images)
     theirs = [
@@ -132,8 +132,8 @@ def test_flip_equals_torchvisions_hflip(images: Tensor) -> None:
     flipped = (straight.matrix != mixed.matrix).flatten(1).any(dim=1)
     assert 6 <= flipped.sum() <= 18
     mirrored = torch.where(flipped[:, None, None, None], torchvision.hflip(images), images)
-    expected = warp(mirrored, straight, "bilinear", (28, 28))
-    assert torch.allclose(warp(images, mixed, "bilinear", (28, 28)), expected, atol=1e-5)
+    expected = warp(mirrored, straight, "bilinear")
+    assert torch.allclose(warp(images, mixed, "bilinear"), expected, atol=1e-5)
 
 
 def test_shift_fills_its_range_and_changes_nothing_else() -> None:
@@ -164,7 +164,7 @@ def test_every_augmentation_setting_is_tested() -> None:
 def test_all_zero_is_the_identity(images: Tensor, interpolation: str) -> None:
     assert Augmentation(**{**IDENTITY, "interpolation": interpolation}).is_identity
     augmentations = sample(24)
-    assert torch.allclose(warp(images, augmentations, interpolation, (28, 28)), images, atol=1e-5)
+    assert torch.allclose(warp(images, augmentations, interpolation), images, atol=1e-5)
     assert torch.equal(augmentations.color, torch.ones(24, 3))
     assert torch.equal(augmentations.erased, torch.zeros(24, 4))
 
@@ -184,18 +184,6 @@ def test_preprocess_of_color_images_equals_torchvisions_normalize() -> None:
     expected = torchvision.normalize(images.permute(0, 3, 1, 2) / 255, mean, std)
     assert torch.allclose(preprocess(images, Normalize(mean=mean, std=std)), expected, atol=1e-6)
     assert torch.allclose(preprocess(images, Normalize(mean=mean, std=std), sample(7)), expected, atol=1e-4)
-
-
-def test_preprocess_resizes_augmented_images() -> None:
-    images = torch.zeros(3, 28, 28, dtype=torch.uint8)
-    assert preprocess(images, Normalize(mean=[0.0], std=[1.0]), sample(3), size=(20, 20)).shape == (3, 1, 20, 20)
-    images = torch.zeros(3, 28, 28, 3, dtype=torch.uint8)
-    assert preprocess(images, Normalize(mean=[0.0], std=[1.0]), sample(3), size=(20, 20)).shape == (3, 3, 20, 20)
-
-
-def test_preprocess_refuses_a_size_without_augmentations() -> None:
-    with pytest.raises(ValueError, match="size needs augmentations, because only warp resizes"):
-        preprocess(torch.zeros(3, 28, 28, dtype=torch.uint8), Normalize(mean=[0.0], std=[1.0]), size=(20, 20))
 
 
 def test_augmentations_are_indexed_by_image() -> None:

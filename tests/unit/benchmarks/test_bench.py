@@ -27,16 +27,16 @@ def fake_measurements(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, dict[s
     return calls
 
 
-def test_run_measures_every_seed_the_default_at_full_resolution_and_the_baseline_before_and_after(
+def test_run_measures_every_seed_the_throughput_and_the_baseline_before_and_after(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     calls = fake_measurements(monkeypatch)
     runs = bench.run({"dash": 2, "default": 1})
-    full_resolution = ("default", {"low_res_fraction": 0.0, "epochs": 0.5})
-    assert calls == [("dash", {"seed": 0}), ("dash", {"seed": 1}), ("default", {"seed": 0}), full_resolution]
-    assert [run["name"] for run in runs] == ["baseline", "dash", "dash", "default", "full resolution", "baseline"]
+    throughput = ("notebook", {"epochs": 0.5, "precision": "auto"})
+    assert calls == [("dash", {"seed": 0}), ("dash", {"seed": 1}), ("default", {"seed": 0}), throughput]
+    assert [run["name"] for run in runs] == ["baseline", "dash", "dash", "default", "throughput", "baseline"]
     speed = summarize(to_table(runs))["images_per_s"]
-    assert (speed["default"] / speed["baseline"], speed["full resolution"] / speed["baseline"]) == (6, 3)
+    assert (speed["default"] / speed["baseline"], speed["throughput"] / speed["baseline"]) == (6, 3)
 
 
 @pytest.mark.parametrize("arguments", [[], ["--quick"]])
@@ -50,7 +50,7 @@ def test_bench_prints_a_table_and_writes_results_unless_quick(
     table = capsys.readouterr().out
     assert table.split()[:6] == ["seconds", "images_per_s", "parameters", "accuracy", "peak_memory_mb", "epochs"]
     quick = bool(arguments)
-    names = ["baseline", *(bench.QUICK_SEEDS if quick else bench.SEEDS), "full resolution"]
+    names = ["baseline", *(bench.QUICK_SEEDS if quick else bench.SEEDS), "throughput"]
     assert [line.split("  ")[0] for line in table.splitlines()[2:]] == names
     assert {path.name for path in tmp_path.iterdir()} == (set() if quick else {"results.json", "accuracy.png"})
     if not quick:

@@ -19,7 +19,7 @@ AUDIT = {
     "test": {"images": 1_030, "shape": [28, 28]},
 }
 TRAINING = {
-    "parameters": 593_200,
+    "parameters": 141_642,
     "validation_accuracy": 0.9972,
     "fingerprint": {"torch": "2.14.1", "device": "cpu AVX512", "precision": "bfloat16", "threads": 2},
 }
@@ -48,7 +48,7 @@ def card(params: Params, model: Path, **evaluation: Any) -> list[str]:
 
 def test_front_matter_is_that_of_the_hugging_face_hub(params: Params, model: Path) -> None:
     data = ModelCard("\n".join(card(params, model))).data
-    assert (data.library_name, data.pipeline_tag, data.model_name) == ("pytorch", "image-classification", "net")
+    assert (data.library_name, data.pipeline_tag, data.model_name) == ("pytorch", "image-classification", "dash32")
     assert [(result.metric_type, result.metric_value) for result in data.eval_results] == [
         ("accuracy", 0.9956),
         ("macro_f1", 0.9877),
@@ -60,7 +60,7 @@ def test_card_names_task_file_network_and_device(params: Params, model: Path) ->
     lines = card(params, model)
     assert "Classifies gray images of 28 x 28 pixels into 3 classes: cat, dog, NA." in lines
     assert f"- File: `{model}`, SHA-256 `{hashlib.sha256(b'weights').hexdigest()}`" in lines
-    assert "- Network: `net`, 593,200 parameters" in lines
+    assert "- Network: `dash32`, 141,642 parameters" in lines
     assert "- Computed with torch 2.14.1 on cpu AVX512, bfloat16" in lines
     assert any("epochs on 55,000 images with muon, learning rate" in line for line in lines)
 
@@ -89,7 +89,7 @@ def test_card_of_a_pretrained_network_for_color_images(params: Params, model: Pa
     audit = {**AUDIT, "test": {"images": 1_030, "shape": [224, 224, 3]}}
     text = model_card(changed, model, audit, TRAINING, EVALUATION, CONFUSION)
     assert "Classifies color images of 224 x 224 pixels into 3 classes: cat, dog, NA." in text
-    assert "- Network: `net`, 593,200 parameters, pretrained on ImageNet" in text
+    assert "- Network: `dash32`, 141,642 parameters, pretrained on ImageNet" in text
 
 
 def test_card_shortens_a_long_list_of_classes(params: Params, model: Path) -> None:

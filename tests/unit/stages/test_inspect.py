@@ -50,7 +50,7 @@ def test_wrong_normalization_fails_the_audit_unless_the_weights_are_pretrained(p
     assert lines[0] == "error: the audit of data/prepared failed:"
     assert lines[1].startswith("       train: mean of the pixels is [0.")
     assert lines[2].startswith("       train: std of the pixels is [0.")
-    edit_params(prepared, {"model.name": "resnet18", "model.pretrained": True, "train.batch_norm": False})
+    edit_params(prepared, {"model.name": "resnet18", "model.pretrained": True})
     run_stage_in(prepared, "inspect", check=True)
 
 
@@ -78,7 +78,7 @@ def test_color_images_are_drawn_with_every_augmentation(prepared: Path) -> None:
     values = {"brightness": 0.5, "contrast": 0.5, "saturation": 0.5, "erasing": 1.0, "center_crop": 1.0, "flip": 0.5}
     edit_params(prepared, {f"train.augmentation.{key}": value for key, value in values.items()})
     edit_params(prepared, {"prepare.dataset": "folder", "prepare.channels": 3, "model.name": "resnet18"})
-    edit_params(prepared, {"train.low_res_fraction": 0.0, "train.batch_norm": False, "train.normalize": "auto"})
+    edit_params(prepared, {"train.normalize": "auto"})
     for split in SPLITS:
         gray = load_split(prepared / "data/prepared", split)
         color = replace(gray, images=np.stack([gray.images] * 3, axis=-1))

@@ -85,7 +85,7 @@ def test_folder_is_prepared_with_the_size_channels_and_fit_of_the_parameters(tin
     write_folder(tiny / "data/sources/folder", 10)
     changes = {"dataset": "folder", "image_size": 32, "channels": 3, "fit": "crop", "validation": 2}
     edit_params(tiny, {f"prepare.{key}": value for key, value in changes.items()} | {"model.name": "resnet18"})
-    edit_params(tiny, {"train.normalize": "auto", "train.batch_norm": False, "train.low_res_fraction": 0.0})
+    edit_params(tiny, {"train.normalize": "auto"})
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(tiny)
         main(load_params(tiny / "params.yaml"), tiny / "data/sources/folder", RAW, PREPARED)

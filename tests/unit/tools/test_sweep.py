@@ -22,10 +22,10 @@ def in_root(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_grid_combines_all_values_and_keeps_the_rest_of_the_recipe() -> None:
-    options = ["train.learning_rate=0.02,1e-1", "train.batch_norm=true", "train.seed=range(2)"]
+    options = ["train.learning_rate=0.02,1e-1", "train.portable=true", "train.seed=range(2)"]
     jobs = list(expand_grid("notebook", options).values())
     assert [(job["train.learning_rate"], job[SEED]) for job in jobs] == [(0.02, 0), (0.02, 1), (0.1, 0), (0.1, 1)]
-    assert all(job["train.batch_norm"] is True for job in jobs)
+    assert all(job["train.portable"] is True for job in jobs)
     assert all(job["train.epochs"] == RECIPES["notebook"]["train.epochs"] for job in jobs)
 
 
@@ -41,7 +41,7 @@ def test_options_replace_values_of_the_recipe() -> None:
         ("train.epochz=1,2", "train.epochz: unknown key; did you mean epochs?"),
         ("train.epochs=[1]", "train.epochs: found [1], expected a valid number"),
         ("trian.epochs=1", "no section 'trian'"),
-        ("train.batch_norm=true", "`dash` does not support train.batch_norm"),
+        ("model.pretrained=true", "`dash` has no pretrained weights"),
         ("train.epochs", "--set-param: Error parsing override 'train.epochs'"),
         ("train.epochs=[1", "--set-param: no viable alternative at input '[1'"),
         ("train.epochs=glob(*)", "--set-param: Glob override 'train.epochs=glob(*)' is not supported"),

@@ -54,22 +54,15 @@ def train_and_interrupt(
 
 
 @pytest.mark.parametrize(
-    ("network", "optimizer", "batch_norm", "momentum"),
-    [
-        ("net", "muon", True, 0.9),
-        ("net", "sgd", False, 0.9),
-        ("tiny", "adamw", False, 0.9),
-        ("dash", "sgd", False, 0.0),
-    ],
+    ("network", "optimizer", "momentum"),
+    [("dash32", "muon", 0.9), ("net", "sgd", 0.9), ("tiny", "adamw", 0.9), ("dash", "sgd", 0.0)],
 )
 def test_resumed_training_ends_in_the_same_weights_and_history(
-    new_state: NewState, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
-    network: str, optimizer: str, batch_norm: bool, momentum: float,
-) -> None:  # fmt: skip
+    new_state: NewState, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, network: str, optimizer: str, momentum: float
+) -> None:
     """Two and a third epochs of three steps are seven steps. Rows of the history end after steps 3, 5 and 7."""
     changes = {
-        "optimizer": optimizer, "batch_norm": batch_norm, "momentum": momentum, "learning_rate": 0.01, "batch_size": 8,
-        "epochs": 2.3, "low_res_fraction": 0.5 if network == "net" else 0.0, "hard_fraction": 0.5,
+        "optimizer": optimizer, "momentum": momentum, "learning_rate": 0.01, "batch_size": 8, "epochs": 2.3,
     }  # fmt: skip
     whole = new_state(network, images=20, **changes)
     history = train(whole, TRAIN_SET, VALIDATION_SET)
@@ -106,8 +99,7 @@ def test_resumed_training_with_frozen_epochs_ends_in_the_same_weights(
 ) -> None:
     """Steps 1 to 3 train the head alone, steps 4 to 7 everything."""
     changes = {
-        "optimizer": optimizer, "batch_norm": False, "learning_rate": 0.01, "batch_size": 8, "epochs": 2.3,
-        "low_res_fraction": 0.5, "hard_fraction": 0.5, "freeze_epochs": 1,
+        "optimizer": optimizer, "learning_rate": 0.01, "batch_size": 8, "epochs": 2.3, "freeze_epochs": 1,
     }  # fmt: skip
 
     def create() -> TrainState:
@@ -119,10 +111,10 @@ def test_resumed_training_with_frozen_epochs_ends_in_the_same_weights(
 def test_checkpoint_of_a_frozen_epoch_holds_the_optimizer_state_of_the_head_only(
     new_state: NewState, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    changes = {"optimizer": "muon", "batch_norm": True, "batch_size": 8, "epochs": 2.0, "freeze_epochs": 1}
+    changes = {"optimizer": "muon", "batch_size": 8, "epochs": 2.0, "freeze_epochs": 1}
     train_and_interrupt(new_state("net", 20, **changes), tmp_path, 2, monkeypatch)
     (path,) = tmp_path.rglob("*.checkpoint")
-    names = {name for name in load_tensors(path)[0] if not name.startswith(("net/", "sums", "losses"))}
+    names = {name for name in load_tensors(path)[0] if not name.startswith(("net/", "sums"))}
     assert len(names) == 6  # the head's weight and bias: step and two averages of AdamW
     assert all(name.startswith("1/") for name in names)
 
@@ -141,8 +133,7 @@ def test_resumed_training_with_dropout_and_stochastic_depth_ends_in_the_same_wei
     optimizer: str,
 ) -> None:
     changes = {
-        "optimizer": optimizer, "batch_norm": False, "low_res_fraction": 0.5, "learning_rate": 0.001, "batch_size": 8,
-        "epochs": 1.3, "hard_fraction": 0.5,
+        "optimizer": optimizer, "learning_rate": 0.001, "batch_size": 8, "epochs": 1.3,
     }  # fmt: skip
 
     def create() -> TrainState:
@@ -165,7 +156,7 @@ def test_resumed_training_with_dropout_ends_in_the_same_weights(
 ) -> None:
     dropout = dataclasses.replace(MODELS["dash"], factory=f"{__name__}:DashWithDropout")
     monkeypatch.setitem(MODELS, "dash", dropout)
-    changes = {"batch_norm": False, "low_res_fraction": 0.0, "batch_size": 8, "epochs": 2.0}
+    changes = {"batch_size": 8, "epochs": 2.0}
     whole = new_state("dash", images=20, **changes)
     train(whole, TRAIN_SET, VALIDATION_SET)
     train_and_interrupt(new_state("dash", images=20, **changes), tmp_path, 4, monkeypatch)
@@ -178,7 +169,7 @@ def test_resumed_training_with_dropout_ends_in_the_same_weights(
 def test_training_interrupted_in_its_last_step_is_validated_before_it_is_saved(
     new_state: NewState, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    changes = {"batch_norm": False, "low_res_fraction": 0.0, "batch_size": 8, "epochs": 1.0}
+    changes = {"batch_size": 8, "epochs": 1.0}
     train_and_interrupt(new_state("dash", images=20, **changes), tmp_path, 3, monkeypatch)
     resumed = new_state("dash", images=20, **changes)
     monkeypatch.setattr(loop, "train_step", lambda *_: pytest.fail("all steps are done"))
@@ -189,7 +180,7 @@ def test_training_interrupted_in_its_last_step_is_validated_before_it_is_saved(
 
 def test_resuming_a_finished_training_repeats_no_step(new_state: NewState, tmp_path: Path) -> None:
     """The model could not be written, because the disk was full: no step is repeated."""
-    changes = {"batch_norm": False, "low_res_fraction": 0.0, "batch_size": 8, "epochs": 1.0}
+    changes = {"batch_size": 8, "epochs": 1.0}
     first, second = (new_state("dash", images=20, **changes) for _ in range(2))
     history = train(first, TRAIN_SET, VALIDATION_SET, checkpoints_in(tmp_path))
     assert train(second, TRAIN_SET, VALIDATION_SET, checkpoints_in(tmp_path)) == history
@@ -199,7 +190,7 @@ def test_resuming_a_finished_training_repeats_no_step(new_state: NewState, tmp_p
 @pytest.fixture
 def state(new_state: NewState) -> TrainState:
     """A new training state of `tiny`, whose checkpoint fits a small disk twice."""
-    return new_state("tiny", images=3200, optimizer="sgd", momentum=0.0, batch_norm=False)
+    return new_state("tiny", images=3200, optimizer="sgd", momentum=0.0)
 
 
 def metrics(epoch: int) -> list[HistoryRow]:
@@ -209,7 +200,7 @@ def metrics(epoch: int) -> list[HistoryRow]:
 def test_restore_sets_step_seconds_sums_and_weights(state: TrainState, new_state: NewState, tmp_path: Path) -> None:
     state.step, state.seconds, state.sums = 5, 1.5, torch.tensor([0.1, 2, 3], dtype=torch.float64)
     checkpoints_in(tmp_path).save(state, metrics(1))
-    other = new_state("tiny", images=3200, optimizer="sgd", momentum=0.0, batch_norm=False)
+    other = new_state("tiny", images=3200, optimizer="sgd", momentum=0.0)
     torch.nn.init.zeros_(other.net.head.weight)
     assert checkpoints_in(tmp_path).restore(other) == [{"epoch": 1, "train_loss": 1 / 3}]
     assert (other.step, other.seconds, other.sums.tolist()) == (5, 1.5, [0.1, 2, 3])
@@ -300,7 +291,7 @@ def test_training_saves_when_a_checkpoint_is_due(new_state: NewState, tmp_path: 
         def save(self, state: TrainState, history: list[HistoryRow]) -> None:
             steps.append((state.step, len(history)))
 
-    changes = {"batch_norm": False, "low_res_fraction": 0.0, "batch_size": 8, "epochs": 2.0}
+    changes = {"batch_size": 8, "epochs": 2.0}
     for every_seconds in (0.0, 1000.0):
         saved = Recorder(tmp_path, "abc", FINGERPRINT, every_seconds)
         train(new_state("dash", images=20, **changes), TRAIN_SET, None, saved)

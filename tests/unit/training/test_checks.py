@@ -16,8 +16,9 @@ def blank(count: int, side: int) -> Dataset:
     return Dataset(np.zeros((count, side, side), np.uint8), np.zeros(count, np.uint8), ("a",))
 
 
-def with_train(params: Params, **changes: object) -> Params:
-    return params.model_copy(update={"train": params.train.model_copy(update=changes)})
+def with_network(params: Params, name: str, **changes: object) -> Params:
+    model, train = params.model.model_copy(update={"name": name}), params.train.model_copy(update=changes)
+    return params.model_copy(update={"model": model, "train": train})
 
 
 def error_of(train_set: Dataset, params: Params) -> str:
@@ -49,38 +50,36 @@ def test_images_of_params_yaml_pass(params: Params) -> None:
 
 
 @pytest.mark.parametrize(
-    ("images", "batch_size", "processes", "batch_norm"),
+    ("network", "images", "batch_size", "processes"),
     [
-        (280, 64, 1, True),
-        (66, 64, 1, True),
-        (65, 64, 1, False),
-        (68, 64, 2, True),
-        (66, 64, 2, False),
-        (2, 64, 1, True),
-        (5, 1, 1, False),
+        ("resnet18", 280, 64, 1),
+        ("resnet18", 66, 64, 1),
+        ("net", 65, 64, 1),
+        ("resnet18", 68, 64, 2),
+        ("net", 66, 64, 2),
+        ("resnet18", 2, 64, 1),
+        ("net", 5, 1, 1),
     ],
 )
 def test_batches_with_enough_images_pass(
-    params: Params, images: int, batch_size: int, processes: int, batch_norm: bool
+    params: Params, network: str, images: int, batch_size: int, processes: int
 ) -> None:
-    changes = {"batch_size": batch_size, "processes": processes, "batch_norm": batch_norm}
-    check_train_set(random_dataset(images), with_train(params, **changes))
+    check_train_set(random_dataset(images), with_network(params, network, batch_size=batch_size, processes=processes))
 
 
 @pytest.mark.parametrize(
-    ("images", "batch_size", "processes", "batch_norm", "message"),
+    ("network", "images", "batch_size", "processes", "message"),
     [
-        (280, 31, 1, True, "train.batch_size 31 leaves 1 of 280 images in the last batch, expected at least 2"),
-        (67, 64, 2, True, "train.batch_size 64 leaves 3 of 67 images in the last batch, expected at least 4"),
-        (65, 64, 2, False, "train.batch_size 64 leaves 1 of 65 images in the last batch, expected at least 2"),
-        (1, 64, 1, True, "train.batch_size 64 leaves 1 of 1 images in the last batch, expected at least 2"),
+        ("resnet18", 280, 31, 1, "train.batch_size 31 leaves 1 of 280 images in the last batch, expected at least 2"),
+        ("resnet18", 67, 64, 2, "train.batch_size 64 leaves 3 of 67 images in the last batch, expected at least 4"),
+        ("net", 65, 64, 2, "train.batch_size 64 leaves 1 of 65 images in the last batch, expected at least 2"),
+        ("resnet18", 1, 64, 1, "train.batch_size 64 leaves 1 of 1 images in the last batch, expected at least 2"),
     ],
 )
 def test_too_few_images_in_the_last_batch_are_an_error(
-    params: Params, images: int, batch_size: int, processes: int, batch_norm: bool, message: str
+    params: Params, network: str, images: int, batch_size: int, processes: int, message: str
 ) -> None:
-    changes = {"batch_size": batch_size, "processes": processes, "batch_norm": batch_norm}
-    found = error_of(random_dataset(images), with_train(params, **changes))
+    found = error_of(random_dataset(images), with_network(params, network, batch_size=batch_size, processes=processes))
     assert message in found
     assert f"\nhint: dvc exp run -S train.batch_size={batch_size + int(message[-1])}   # or fewer" in found
 
@@ -88,8 +87,7 @@ def test_too_few_images_in_the_last_batch_are_an_error(
 @pytest.mark.parametrize("name", ["resnet18", "vit_b_16"])
 def test_networks_of_torchvision_need_two_images_in_the_last_batch(params: Params, name: str) -> None:
     """Batch norm of one image whose last feature map is 1 x 1 is an error of torch in the middle of the epoch."""
-    params = with_train(params, batch_size=64, batch_norm=False, processes=1)
-    params = params.model_copy(update={"model": params.model.model_copy(update={"name": name})})
+    params = with_network(params, name, batch_size=64, processes=1)
     assert "leaves 1 of 65 images in the last batch, expected at least 2" in error_of(random_dataset(65), params)
     check_train_set(random_dataset(66), params)
     with pytest.raises(ValueError, match="Expected more than 1 value per channel when training"):

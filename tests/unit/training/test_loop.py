@@ -8,7 +8,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from src.models.batch_norm import fold_batch_norm
 from src.models.inference import evaluate
 from src.params import Augmentation
 from src.registry import MODELS, create_model
@@ -18,7 +17,6 @@ from src.training.loop import (
     check_losses,
     derive_seed,
     iterate_batches,
-    select_hardest,
     summarize_steps,
     train,
     train_step,
@@ -30,7 +28,7 @@ NewState = Callable[..., TrainState]
 NO_AUGMENTATION = Augmentation(
     **{name: 0.0 for name in Augmentation.model_fields if name != "interpolation"}, interpolation="bilinear"
 )
-PLAIN = {"batch_norm": False, "low_res_fraction": 0.0, "hard_fraction": 1.0, "augmentation": NO_AUGMENTATION}
+PLAIN = {"augmentation": NO_AUGMENTATION}
 
 
 def blank(count: int) -> tuple[Tensor, Tensor]:
@@ -39,8 +37,8 @@ def blank(count: int) -> tuple[Tensor, Tensor]:
 
 
 def test_every_image_is_used_once_per_epoch(new_state: NewState) -> None:
-    state = new_state(images=75, low_res_fraction=0.0, hard_fraction=1.0)
-    batches = [labels for _, labels, _ in iterate_batches(state, *blank(75), epoch=0)]
+    state = new_state(images=75)
+    batches = [labels for _, labels in iterate_batches(state, *blank(75), epoch=0)]
     assert [len(labels) for labels in batches] == [32, 32, 11]
     assert sorted(torch.cat(batches).tolist()) == list(range(75))
 
@@ -49,7 +47,7 @@ def test_images_keep_their_labels_in_batches(new_state: NewState) -> None:
     images = torch.arange(75, dtype=torch.uint8)[:, None, None].expand(75, 28, 28)
     state = new_state(images=75, **PLAIN)
     (mean,), (std,) = state.normalize.mean, state.normalize.std
-    for pixels, labels, _ in iterate_batches(state, images, torch.arange(75), epoch=0):
+    for pixels, labels in iterate_batches(state, images, torch.arange(75), epoch=0):
         assert (pixels.dtype, pixels.shape[1:]) == (torch.float32, (1, 28, 28))
         assert torch.allclose(pixels[:, 0, 0, 0] * std + mean, labels / 255, atol=1e-6)
 
@@ -58,7 +56,7 @@ def test_order_depends_only_on_seed_and_epoch(new_state: NewState) -> None:
     def order(seed: int, epoch: int) -> list[int]:
         state = new_state("dash", images=64, seed=seed, epochs=2.0, **PLAIN)
         state.set_step(2 * epoch)
-        return torch.cat([labels for _, labels, _ in iterate_batches(state, *blank(64), epoch)]).tolist()
+        return torch.cat([labels for _, labels in iterate_batches(state, *blank(64), epoch)]).tolist()
 
     orders = [order(0, 0), order(0, 1), order(1, 0)]
     assert order(0, 0) == orders[0]
@@ -66,8 +64,8 @@ def test_order_depends_only_on_seed_and_epoch(new_state: NewState) -> None:
 
 
 def test_resumed_epoch_continues_with_the_next_batch(new_state: NewState) -> None:
-    def batches(step: int) -> list[tuple[Tensor, Tensor, Tensor]]:
-        state = new_state("dash", images=75, batch_norm=False, low_res_fraction=0.0)
+    def batches(step: int) -> list[tuple[Tensor, Tensor]]:
+        state = new_state("dash", images=75)
         state.set_step(step)
         return list(iterate_batches(state, torch.tensor(random_dataset(75).images), torch.arange(75), epoch=0))
 
@@ -88,16 +86,6 @@ def test_each_process_takes_every_nth_image_of_a_batch(new_state: NewState, monk
             assert all(torch.equal(mine, every[number::2]) for mine, every in zip(part, batch, strict=True))
 
 
-def test_first_part_of_training_uses_small_images(new_state: NewState) -> None:
-    """Half of one and a half epochs: the first three of six steps are at 20 of 28 pixels."""
-    state = new_state(images=128, epochs=1.5, low_res_fraction=0.5)
-    sizes = []
-    for epoch, step in enumerate((0, 4)):
-        state.set_step(step)
-        sizes.append([images.shape[-1] for images, *_ in iterate_batches(state, *blank(128), epoch)])
-    assert sizes == [[20, 20, 20, 28], [28, 28]]
-
-
 @pytest.mark.parametrize("name", [name for name in Augmentation.model_fields if name != "interpolation"])
 def test_each_augmentation_alone_changes_the_batches(new_state: NewState, name: str) -> None:
     data = random_dataset(75, channels=3)
@@ -115,17 +103,11 @@ def test_each_augmentation_alone_changes_the_batches(new_state: NewState, name: 
 @pytest.mark.parametrize("channels", [1, 3])
 def test_batches_have_the_channels_of_the_images(new_state: NewState, channels: int) -> None:
     data = random_dataset(75, side=42, channels=channels)
-    changes = {"batch_norm": False, "low_res_fraction": 0.5, "hard_fraction": 1.0, "epochs": 2.0}
-    state = new_state("squeezenet1_1", data, **changes)
-    shapes = [
-        images.shape for images, *_ in iterate_batches(state, torch.tensor(data.images), torch.arange(75), epoch=0)
-    ]
-    assert shapes == [(32, channels, 30, 30), (32, channels, 30, 30), (11, channels, 30, 30)]
-    state.set_step(3)
-    images, *_ = next(iterate_batches(state, torch.tensor(data.images), torch.arange(75), epoch=1))
-    assert images.shape == (32, channels, 42, 42)
-    assert images.is_contiguous(memory_format=torch.channels_last)
-    assert images.dtype == torch.float32
+    state = new_state("squeezenet1_1", data)
+    batches = [images for images, _ in iterate_batches(state, torch.tensor(data.images), torch.arange(75), epoch=0)]
+    assert [images.shape for images in batches] == [(count, channels, 42, 42) for count in (32, 32, 11)]
+    assert batches[0].is_contiguous(memory_format=torch.channels_last)
+    assert batches[0].dtype == torch.float32
 
 
 EVERYTHING = Augmentation(
@@ -138,25 +120,11 @@ EVERYTHING = Augmentation(
 @pytest.mark.parametrize("optimizer", ["sgd", "adamw", "muon"])
 @pytest.mark.parametrize(("network", "channels"), [("mobilenet_v3_small", 3), ("mobilenet_v3_small", 1)])
 def test_network_of_torchvision_trains_with_every_technique(
-    new_state: NewState,
-    monkeypatch: pytest.MonkeyPatch,
-    network: str,
-    channels: int,
-    optimizer: str,
-    interpolation: str,
+    new_state: NewState, network: str, channels: int, optimizer: str, interpolation: str
 ) -> None:
-    """Four steps at 23 of 32 pixels, then six at full size. Those of the second epoch train on half of a batch."""
     data, validation_set = (random_dataset(40, seed, side=32, channels=channels) for seed in (0, 1))
-    shapes, plain_step = [], loop.train_step
-
-    def record(state: TrainState, images: Tensor, labels: Tensor, indices: Tensor) -> None:
-        plain_step(state, images, labels, indices)
-        shapes.append((images.shape[1:], len(indices)))
-
-    monkeypatch.setattr(loop, "train_step", record)
     changes = {
-        "optimizer": optimizer, "learning_rate": 0.01, "batch_size": 8, "batch_norm": False, "low_res_fraction": 0.4,
-        "hard_fraction": 0.5, "label_smoothing": 0.1, "epochs": 2.0,
+        "optimizer": optimizer, "learning_rate": 0.01, "batch_size": 8, "label_smoothing": 0.1, "epochs": 2.0,
         "augmentation": EVERYTHING.model_copy(update={"interpolation": interpolation}),
     }  # fmt: skip
     states = [new_state(network, data, **changes) for _ in range(2)]
@@ -164,8 +132,6 @@ def test_network_of_torchvision_trains_with_every_technique(
     first, second = (train(state, data, validation_set) for state in states)
     assert first == second
     assert all(math.isfinite(value) for value in first[0].values())
-    small, full = (channels, 23, 23), (channels, 32, 32)
-    assert shapes[:10] == [(small, 8)] * 4 + [(full, 8)] + [(full, 4)] * 5
     for (name, weight), other in zip(states[0].net.named_parameters(), states[1].net.parameters(), strict=True):
         assert torch.equal(weight, other), name
         assert not torch.equal(weight, before[name]), name
@@ -177,7 +143,7 @@ def test_network_of_torchvision_trains_with_every_technique(
 )
 def test_frozen_epochs_change_the_head_only(new_state: NewState, network: str, head: str, optimizer: str) -> None:
     data = random_dataset(24, side=32, channels=3)
-    changes = {"batch_norm": False, "low_res_fraction": 0.0, "batch_size": 8, "epochs": 3.0, "learning_rate": 0.001}
+    changes = {"batch_size": 8, "epochs": 3.0, "learning_rate": 0.001}
     state = new_state(network, data, freeze_epochs=2, optimizer=optimizer, weight_decay=0.1, **changes)
     changed: list[set[str]] = []
     weights = {name: weight.clone() for name, weight in state.net.named_parameters()}
@@ -198,9 +164,9 @@ def test_random_layers_draw_from_a_generator_keyed_by_seed_and_step(new_state: N
     images, labels = torch.randn(16, 3, 32, 32), torch.from_numpy(data.labels).long()
 
     def loss_of_a_step(step: int, seed: int = 0) -> float:
-        state = new_state(name, data, batch_norm=False, hard_fraction=1.0, epochs=9.0, seed=seed)
+        state = new_state(name, data, epochs=9.0, seed=seed)
         state.step = step
-        train_step(state, images, labels, torch.arange(16))
+        train_step(state, images, labels)
         return state.sums[0].item()
 
     losses = [loss_of_a_step(0), loss_of_a_step(1), loss_of_a_step(0, seed=1)]
@@ -216,7 +182,7 @@ def test_step_follows_the_gradient_of_cross_entropy_with_label_smoothing(new_sta
     expected.load_state_dict(state.net.state_dict())
     images, labels = torch.randn(16, 1, 28, 28), torch.arange(16) % 10
     F.cross_entropy(expected(images), labels, label_smoothing=0.2).backward()
-    train_step(state, images, labels, torch.arange(16))
+    train_step(state, images, labels)
     assert state.step == 1
     for weight, before in zip(state.net.parameters(), expected.parameters(), strict=True):
         assert torch.allclose(weight, before - 0.1 * before.grad, atol=1e-5)
@@ -230,7 +196,7 @@ def test_reported_loss_is_without_label_smoothing(new_state: NewState, name: str
     with torch.no_grad():
         torch.manual_seed(derive_seed(state.settings.seed, 0, 0))  # for random layers
         output = state.net.train()(images)
-    train_step(state, images, labels, torch.arange(16))
+    train_step(state, images, labels)
     loss, correct, seen = state.sums.tolist()
     assert loss / 16 == pytest.approx(F.nll_loss(output.log_softmax(dim=1), labels).item(), rel=1e-5)
     assert (correct, seen) == ((output.argmax(dim=1) == labels).sum(), 16)
@@ -242,67 +208,6 @@ def test_label_smoothing_changes_the_training(new_state: NewState) -> None:
         for value in (0.0, 0.2)
     )
     assert plain != smooth
-
-
-def test_hardest_images_have_the_largest_losses_and_keep_their_order() -> None:
-    losses = torch.tensor([0.1, 0.9, 0.2, 0.8, 0.7, 0.3, 0.0])
-    assert select_hardest(losses, torch.tensor([5, 4, 0, 3, 1, 6]), 0.5).tolist() == [4, 3, 1]
-
-
-def test_images_never_trained_on_are_kept_and_ties_keep_the_order_of_the_batch() -> None:
-    losses = torch.tensor([torch.inf, 5.0, torch.inf, torch.inf, 0.5, 0.5, 0.5])
-    assert select_hardest(losses, torch.tensor([1, 3, 0, 2]), 0.5).tolist() == [3, 0, 2]
-    assert select_hardest(losses, torch.tensor([6, 4, 1, 5]), 0.5).tolist() == [6, 1]
-
-
-def test_process_keeps_only_the_losses_of_its_own_images(new_state: NewState, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The minimum over all processes is then the newest loss of each image, even if it has risen."""
-    state = new_state("dash", images=64, **PLAIN)
-    state.losses = torch.full((64,), 0.5)
-    monkeypatch.setattr(loop, "world_size", lambda: 2)
-    merged = torch.full((64,), math.inf)
-    for number in (0, 1):
-        monkeypatch.setattr(loop, "rank", lambda number=number: number)
-        state.losses = torch.full((64,), 0.5)
-        for _, _, indices in iterate_batches(state, *blank(64), epoch=0):
-            state.losses[indices] = 0.5 + indices.float()
-        assert state.losses.isinf().sum() == 32
-        merged = torch.minimum(merged, state.losses)
-    assert merged.tolist() == [0.5 + index for index in range(64)]
-
-
-@pytest.mark.parametrize(("count", "fraction", "kept"), [(15, 0.01, 2), (2, 0.5, 2), (1, 0.1, 1), (15, 1.0, 15)])
-def test_at_least_two_images_are_selected(count: int, fraction: float, kept: int) -> None:
-    """Batch norm needs two."""
-    assert len(select_hardest(torch.rand(count), torch.arange(count), fraction)) == kept
-
-
-def test_selection_accepts_nan_losses() -> None:
-    """A diverging run ends with its own error at the next row of the history."""
-    assert len(select_hardest(torch.full((4,), torch.nan), torch.arange(4), 0.5)) == 2
-
-
-def test_hard_examples_are_selected_only_in_the_middle_of_training(new_state: NewState) -> None:
-    """Of 40 steps, the first 30 % and the last one use all 16 images, and those between use 4."""
-    state = new_state("dash", images=160, batch_size=16, epochs=4.0, **{**PLAIN, "hard_fraction": 0.25})
-    state.losses = torch.rand(160)
-    used = []
-    for epoch in range(4):
-        for images, labels, indices in iterate_batches(state, *blank(160), epoch):
-            assert len(images) == len(labels)
-            used.append(len(indices))
-            state.step += 1
-    assert used == [16] * 13 + [4] * 26 + [16]
-
-
-def test_step_records_the_loss_of_its_images(new_state: NewState) -> None:
-    state = new_state("net", images=20, **PLAIN)
-    images, labels = torch.randn(3, 1, 28, 28), torch.tensor([4, 5, 6])
-    with torch.no_grad():
-        expected = F.cross_entropy(state.net(images), labels, reduction="none")
-    train_step(state, images, labels, torch.tensor([7, 0, 19]))
-    assert torch.allclose(state.losses[[7, 0, 19]], expected, rtol=1e-5)
-    assert state.losses.isinf().sum() == 17
 
 
 def test_metrics_are_means_over_images_not_batches(new_state: NewState) -> None:
@@ -331,13 +236,12 @@ def test_rows_of_the_history_may_end_within_an_epoch(new_state: NewState) -> Non
     assert [metrics["epoch"] for metrics in history] == pytest.approx([2 / 3, 1, 5 / 3, 2])
 
 
-def test_validation_uses_the_folded_network(new_state: NewState) -> None:
+def test_validation_evaluates_the_network_of_this_step(new_state: NewState) -> None:
     state, validation_set = new_state("net", images=38, batch_size=16, epochs=2.0), random_dataset(20, seed=1)
     seen: list[HistoryRow] = []
 
     def on_row(history: list[HistoryRow]) -> None:
-        net = fold_batch_norm(state.net)
-        loss, accuracy = evaluate(net, validation_set, state.normalize, state.compute.device)
+        loss, accuracy = evaluate(state.net, validation_set, state.normalize, state.compute.device)
         seen.append({"validation_loss": loss, "validation_accuracy": accuracy})
         assert len(history) == len(seen)
 

@@ -215,7 +215,7 @@ def test_settings_reach_the_optimizers(settings: Settings) -> None:
 def test_training_reduces_the_loss_and_repeats_exactly(
     new_state: Callable[..., TrainState], optimizer: str, rate: float
 ) -> None:
-    changes = {"optimizer": optimizer, "learning_rate": rate, "epochs": 5.0, "low_res_fraction": 0.0, "batch_size": 8}
+    changes = {"optimizer": optimizer, "learning_rate": rate, "epochs": 5.0, "batch_size": 8}
     first, second = (train(new_state(images=20, **changes), random_dataset(20)) for _ in range(2))
     assert first == second
     assert first[-1]["train_loss"] < first[0]["train_loss"]

@@ -24,7 +24,7 @@ class Terminal(io.StringIO):
 @pytest.fixture
 def state(new_state: Callable[..., TrainState]) -> TrainState:
     """One of eight steps is done: a loss of 48 over 32 images, 8 of them correct."""
-    state = new_state("tiny", images=128, epochs=2.0, batch_norm=False)
+    state = new_state("tiny", images=128, epochs=2.0)
     state.step, state.sums, state.seconds = 1, torch.tensor([48.0, 8.0, 32.0]), 1.26
     return state
 

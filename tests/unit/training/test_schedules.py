@@ -106,9 +106,7 @@ def test_schedulers_follow_the_factor_step_by_step(
 ) -> None:
     """Muon is followed by AdamW, at a tenth of the learning rate."""
     changes = {"warmup": 0.0 if schedule == "step" else 0.3, "step_epochs": 1, "step_factor": 0.5}
-    state = new_state(
-        "tiny", schedule=schedule, optimizer=optimizer, learning_rate=0.2, epochs=2.5, batch_norm=False, **changes
-    )
+    state = new_state("tiny", schedule=schedule, optimizer=optimizer, learning_rate=0.2, epochs=2.5, **changes)
     bases = [0.2, 0.2] if optimizer == "sgd" else [0.2, 0.02, 0.02]
 
     def expected(step: int) -> list[float]:

@@ -4,7 +4,6 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from torch import nn
 
 from src.data.dataset import Dataset
 from src.params import Normalize
@@ -22,18 +21,12 @@ def test_new_state_is_at_step_zero(new_state: NewState) -> None:
     assert state.model is state.net
 
 
-@pytest.mark.parametrize("batch_norm", [True, False])
-def test_batch_norm_is_added_if_the_settings_say_so(new_state: NewState, batch_norm: bool) -> None:
-    state = new_state("net", batch_norm=batch_norm)
-    assert isinstance(state.net.norm1, nn.BatchNorm2d if batch_norm else nn.Identity)
-
-
 def test_convolutions_are_channels_last(new_state: NewState) -> None:
     assert new_state("net").net.conv2.weight.is_contiguous(memory_format=torch.channels_last)
 
 
 def test_head_of_the_network_is_trained_by_adamw(new_state: NewState) -> None:
-    state = new_state("tiny", optimizer="muon", batch_norm=False)
+    state = new_state("tiny", optimizer="muon")
     adamw = state.optimizers[1]
     assert any(weight is state.net.head.weight for group in adamw.param_groups for weight in group["params"])
 
@@ -43,7 +36,7 @@ def test_normalization_is_measured_on_the_training_images(new_state: NewState, c
     """`train.normalize: auto`."""
     data = random_dataset(20, side=32, channels=channels)
     data = Dataset(data.images // 2, data.labels, data.classes)
-    state = new_state("squeezenet1_1", data, batch_norm=False, normalize=None)
+    state = new_state("squeezenet1_1", data, normalize=None)
     pixels = data.images.reshape(-1, channels) / 255
     assert state.normalize.mean == [round(value, 4) for value in pixels.mean(axis=0).tolist()]
     assert state.normalize.std == [round(value, 4) for value in pixels.std(axis=0).tolist()]
@@ -51,7 +44,7 @@ def test_normalization_is_measured_on_the_training_images(new_state: NewState, c
 
 def test_given_normalization_is_used(new_state: NewState) -> None:
     given = Normalize(mean=[0.25], std=[0.125])
-    assert new_state("tiny", batch_norm=False, normalize=given).normalize == given
+    assert new_state("tiny", normalize=given).normalize == given
 
 
 def trained(state: TrainState) -> set[str]:
@@ -67,7 +60,7 @@ def test_frozen_epochs_train_the_head_alone(
     new_state: NewState, network: str, channels: int, head: str, optimizer: str
 ) -> None:
     data = random_dataset(20, channels=channels)
-    state = new_state(network, data, batch_norm=False, freeze_epochs=2, optimizer=optimizer)
+    state = new_state(network, data, freeze_epochs=2, optimizer=optimizer)
     everything = trained(state)
     for epoch in range(2):
         state.set_trainable(epoch)
@@ -75,15 +68,6 @@ def test_frozen_epochs_train_the_head_alone(
     for epoch in (2, 3):
         state.set_trainable(epoch)
         assert trained(state) == everything
-
-
-def test_scale_of_added_batch_norm_stays_fixed_after_the_frozen_epochs(new_state: NewState) -> None:
-    state = new_state("net", batch_norm=True, freeze_epochs=1)
-    state.set_trainable(0)
-    assert trained(state) == {"fc2.weight", "fc2.bias"}
-    state.set_trainable(1)
-    fixed = {f"norm{number}.weight" for number in range(1, 6)}
-    assert trained(state) == {name for name, _ in state.net.named_parameters()} - fixed
 
 
 def test_no_frozen_epochs_change_nothing(new_state: NewState) -> None:
@@ -94,7 +78,7 @@ def test_no_frozen_epochs_change_nothing(new_state: NewState) -> None:
 
 
 def test_set_step_sets_the_step_and_the_learning_rate(new_state: NewState) -> None:
-    changes = {"optimizer": "sgd", "schedule": "linear", "warmup": 0.0, "learning_rate": 0.8, "batch_norm": False}
+    changes = {"optimizer": "sgd", "schedule": "linear", "warmup": 0.0, "learning_rate": 0.8}
     state = new_state("tiny", images=128, epochs=2.0, **changes)
     state.set_step(6)
     assert state.step == 6
