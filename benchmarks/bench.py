@@ -1,6 +1,6 @@
 """Time the recipes and the notebook's training on real MNIST: a table, results.json and accuracy.png.
 
-python -m benchmarks.bench            all recipes and seeds: more than an hour on 2 cores
+python -m benchmarks.bench            all recipes and seeds: about an hour on 2 cores
 python -m benchmarks.bench --quick    the quick recipes: a few minutes, and nothing is written
 """
 
@@ -28,7 +28,7 @@ from src.training.loop import train
 from src.training.state import create_train_state
 
 HERE = Path(__file__).parent
-SEEDS = {"dash": 10, "sprint": 10, "fast": 5, "default": 5, "best": 5, "tiny": 10}
+SEEDS = {"dash": 10, "sprint": 10, "fast": 5, "default": 5, "best": 5}
 QUICK_SEEDS = {"dash": 2, "sprint": 1, "default": 1}
 MAXRSS_PER_MB = 2**20 if sys.platform == "darwin" else 2**10  # getrusage returns bytes on macOS, else KiB
 

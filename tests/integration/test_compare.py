@@ -18,7 +18,7 @@ def test_compare_reads_a_commit_an_experiment_and_the_workspace(finished_clone: 
     clone = Path(shutil.copytree(finished_clone, tmp_path / "clone", symlinks=True))
     run(["dvc", "exp", "run", "--name", "one-step", "-S", "train.epochs=0.1"], clone)
     result = json.loads(run([*COMPARE, "main", "one-step", "--json"], clone).stdout)
-    assert result["parameters"] == {"train.epochs": [3.4, 0.1]}
+    assert result["parameters"] == {"train.epochs": [5, 0.1]}
     assert result["accuracy"]["second"]["accuracy"] < result["accuracy"]["first"]["accuracy"]
     assert len(result["flipped"]) == result["only_first"] + result["only_second"]
     assert sum(result[cell] for cell in ("both_right", "only_first", "only_second", "both_wrong")) == 110

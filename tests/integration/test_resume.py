@@ -16,7 +16,7 @@ from tests.integration.processes import Process, checkpoint_files, finish, wait_
 from tools.verify import recorded_outputs
 
 OUTPUTS = ("data/model/model.safetensors", "metrics/history.csv", "metrics/train.json")
-STEPS = 20
+STEPS = 60
 SLOW = {"train.epochs": STEPS / 5, "train.checkpoint_seconds": 0, "train.learning_rate": 0.01}
 TRAIN = command_of("train")
 REPRO = ["dvc", "repro", "train"]
@@ -40,7 +40,7 @@ def partial_checkpoints(folder: Path) -> list[Path]:
 
 @pytest.fixture
 def project(prepared: Path) -> Path:
-    """A prepared project with 20 steps to train, and a checkpoint after each."""
+    """A prepared project with 60 steps to train, and a checkpoint after each."""
     edit_params(prepared, SLOW)
     return prepared
 
@@ -56,7 +56,7 @@ def expected(prepared_template: Path, tmp_path_factory: pytest.TempPathFactory) 
 
 @pytest.fixture
 def slow_clone(clone: Path) -> Path:
-    """A clone in which `dvc repro train` has 20 steps to train, with a checkpoint after each."""
+    """A clone in which `dvc repro train` has 60 steps to train, with a checkpoint after each."""
     edit_params(clone, SLOW)
     return clone
 
