@@ -28,8 +28,8 @@ def test_compare_reads_a_commit_an_experiment_and_the_workspace(finished_clone: 
 
     assert run([*COMPARE, "main", "one-step", "--gate"], clone, check=False).returncode == 1
     assert run([*COMPARE, "one-step", "main", "--gate"], clone).returncode == 0
-    done = run([*COMPARE, "one-step", "main", "--gate", "--floor", "0.9999"], clone, check=False)
-    assert is_error(done, "quality gate failed: main", "at least 0.9999")
+    done = run([*COMPARE, "one-step", "one-step", "--gate", "--floor", "0.9999"], clone, check=False)
+    assert is_error(done, "quality gate failed: one-step", "at least 0.9999")
 
     (clone / "dvc_plots/flipped.png").unlink()
     assert "main is better" in run([*COMPARE, "one-step", "main"], clone).stdout

@@ -18,7 +18,7 @@ EXPORT = ["python", "-m", "tools.export", "model.onnx"]
 
 @pytest.mark.parametrize(
     ("name", "side", "channels"),
-    [("net", 28, 1), ("dash", 28, 1), ("tiny", 28, 1), ("resnet18", 64, 3), ("mobilenet_v3_small", 32, 1)],
+    [("net", 28, 1), ("dash32", 28, 1), ("tiny", 28, 1), ("resnet18", 64, 3), ("mobilenet_v3_small", 32, 1)],
 )
 def test_onnx_file_gives_the_probabilities_of_torch_for_any_batch_size(name: str, side: int, channels: int) -> None:
     torch.manual_seed(0)
@@ -43,7 +43,7 @@ def test_export_of_a_trained_model_has_its_classes_and_its_commit(tmp_path: Path
     assert "0 of 110 test images change class" in done.stdout
     assert f"commit {trained}" in done.stdout
     properties = {item.key: item.value for item in onnx.load(clone / "model.onnx").metadata_props}
-    assert properties == {"classes": json.dumps(DIGITS), "network": "net", "commit": trained}
+    assert properties == {"classes": json.dumps(DIGITS), "network": "dash32", "commit": trained}
 
 
 def test_example_in_the_readme_reads_an_exported_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

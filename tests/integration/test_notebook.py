@@ -23,7 +23,7 @@ def test_tour_runs_from_start_to_end(clone: Path, monkeypatch: pytest.MonkeyPatc
     NotebookClient(tour, timeout=120, kernel_name="python3", resources=folder).execute()
     outputs = [output for cell in tour.cells for output in cell.get("outputs", [])]
     text = "".join(str(output.get("text", "")) for output in outputs)
-    assert "Total params: 593,200" in text
+    assert "Total params: 141,642" in text
     assert "/0.25  learning rate" in text
     assert "validation loss" in text
     assert "metrics/evaluate.json" in text

@@ -64,7 +64,7 @@ def test_metrics_agree_with_predictions_and_history(finished_clone: Path) -> Non
     assert history["epoch"].is_monotonic_increasing
     assert history["epoch"].iloc[-1] == pytest.approx(params["train"]["epochs"], abs=0.2)  # whole steps
     assert training["validation_accuracy"] == history["validation_accuracy"].iloc[-1]
-    assert training["parameters"] == 593_200
+    assert training["parameters"] == 141_642
 
 
 def test_every_number_of_the_model_card_follows_from_metrics_and_predictions(finished_clone: Path) -> None:
@@ -80,7 +80,8 @@ def test_every_number_of_the_model_card_follows_from_metrics_and_predictions(fin
     train = yaml.safe_load((finished_clone / "params.yaml").read_text())["train"]
     digest = hashlib.sha256((finished_clone / "data/model/model.safetensors").read_bytes()).hexdigest()
     fingerprint = training["fingerprint"]
-    for text in (f"SHA-256 `{digest}`", fingerprint["torch"], fingerprint["device"], fingerprint["precision"]):
+    computed = (fingerprint["torch"], fingerprint["device"], fingerprint["precision"])
+    for text in (f"SHA-256 `{digest}`", "`dash32`", *computed):
         assert text in card
         card = card.replace(text, "")
     table = pd.read_csv(finished_clone / "metrics/predictions.csv", dtype=str)

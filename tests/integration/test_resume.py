@@ -214,7 +214,7 @@ def resize(disk: Path, size: str) -> None:
     subprocess.run(["mount", "-o", f"remount,size={size}", str(disk)], check=True)
 
 
-@pytest.mark.parametrize(("small", "size"), [("data/checkpoints", "12m"), ("data/model", "64k"), ("metrics", "4k")])
+@pytest.mark.parametrize(("small", "size"), [("data/checkpoints", "2m"), ("data/model", "64k"), ("metrics", "4k")])
 def test_training_on_a_full_disk_resumes_to_identical_bytes_after_space_is_freed(
     project: Path, expected: list[bytes], start: Start, small_disk: Path, small: str, size: str
 ) -> None:
