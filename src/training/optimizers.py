@@ -1,6 +1,7 @@
 """Optimizers by name."""
 
-from collections.abc import Iterable
+import inspect
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
@@ -38,13 +39,25 @@ def build_optimizers(net: nn.Module, settings: Train, compute: Compute) -> list[
 
     fused = settings.portable or None  # fused AdamW has exact square roots; MKL's differ between processor makers
     if settings.optimizer == "sgd":
-        return [SGD(groups(parameters), lr=rate, momentum=momentum)]
+        return [without_dynamo(SGD)(groups(parameters), lr=rate, momentum=momentum)]
     if settings.optimizer == "adamw":
-        return [AdamW(groups(parameters), lr=rate, betas=(momentum, 0.999), fused=fused)]
+        return [without_dynamo(AdamW)(groups(parameters), lr=rate, betas=(momentum, 0.999), fused=fused)]
     hidden = [parameter for parameter in parameters if parameter in weights - head]
     others = groups([parameter for parameter in parameters if parameter not in weights - head])
-    muon = [Muon(hidden, rate, momentum, decay, compute.precision)] if hidden else []
-    return [*muon, AdamW(others, lr=rate / 10, fused=fused)]
+    muon = [without_dynamo(Muon)(hidden, rate, momentum, decay, compute.precision)] if hidden else []
+    return [*muon, without_dynamo(AdamW)(others, lr=rate / 10, fused=fused)]
+
+
+def without_dynamo(optimizer: type[Optimizer]) -> Callable[..., Optimizer]:
+    """Return a subclass whose methods do not import torch._dynamo, which takes as long as importing torch itself.
+
+    torch wraps these methods for torch.compile, which this project does not use. Without the wrappers, a training run
+    starts 2 to 4 s earlier.
+    """
+    names = ("step", "zero_grad", "add_param_group", "state_dict", "load_state_dict")
+    methods = {name: inspect.unwrap(getattr(optimizer, name)) for name in names}
+    methods["step"] = torch.no_grad()(methods["step"])
+    return type(optimizer.__name__, (optimizer,), methods)
 
 
 class Muon(Optimizer):

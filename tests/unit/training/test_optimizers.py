@@ -14,7 +14,7 @@ from src.registry import MODELS, create_model
 from src.training.loop import train
 from src.training.optimizers import Muon, build_optimizers, orthogonalize
 from src.training.state import TrainState
-from tests.helpers import MNIST, random_dataset
+from tests.helpers import MNIST, ROOT, random_dataset, run
 
 COMPUTE = Compute(torch.device("cpu"), torch.float32)
 Settings = Callable[..., Train]
@@ -41,7 +41,8 @@ def test_each_trainable_parameter_has_exactly_one_optimizer(settings: Settings, 
 def test_muon_takes_hidden_weights_and_leaves_the_head_to_adamw(settings: Settings, name: str) -> None:
     net = create_model(name, 10, MNIST)
     muon, adamw = build_optimizers(net, settings(optimizer="muon"), COMPUTE)
-    assert (type(muon), type(adamw)) == (Muon, AdamW)
+    assert isinstance(muon, Muon)
+    assert isinstance(adamw, AdamW)
     head = list(net.get_submodule(find_head(net)).parameters())
     hidden = [weight for weight in net.parameters() if weight.ndim > 1 and not any(weight is own for own in head)]
     assert same(parameters_of(muon), hidden)
@@ -50,9 +51,32 @@ def test_muon_takes_hidden_weights_and_leaves_the_head_to_adamw(settings: Settin
 
 def test_network_without_hidden_weights_is_trained_without_muon(settings: Settings) -> None:
     net = nn.Sequential(nn.Flatten(), nn.Linear(4, 2))
-    optimizers = build_optimizers(net, settings(optimizer="muon"), COMPUTE)
-    assert [type(optimizer) for optimizer in optimizers] == [AdamW]
-    assert same(parameters_of(*optimizers), list(net.parameters()))
+    (adamw,) = build_optimizers(net, settings(optimizer="muon"), COMPUTE)
+    assert isinstance(adamw, AdamW)
+    assert same(parameters_of(adamw), list(net.parameters()))
+
+
+def test_optimizers_take_the_steps_of_torch_without_importing_dynamo() -> None:
+    """In a new process, because other tests may have imported torch._dynamo."""
+    code = """
+import sys, torch
+from torch.optim import SGD, AdamW
+from src.training.optimizers import without_dynamo
+weights = []
+for optimizers in ([without_dynamo(SGD), without_dynamo(AdamW)], [SGD, AdamW]):
+    weight = torch.nn.Parameter(torch.tensor([1.0, 2.0]))
+    for create in optimizers:
+        optimizer = create([weight], lr=0.1)
+        for _ in range(3):
+            optimizer.zero_grad()
+            (weight**2).sum().backward()
+            optimizer.step()
+        optimizer.load_state_dict(optimizer.state_dict())
+    weights.append(weight.tolist())
+    print("torch._dynamo" in sys.modules)
+print(weights[0] == weights[1])
+"""
+    assert run(["python", "-c", code], ROOT).stdout.split() == ["False", "True", "True"]
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -202,9 +226,11 @@ def test_settings_reach_the_optimizers(settings: Settings) -> None:
         return build_optimizers(create_model("net", 10, MNIST), chosen, COMPUTE)
 
     (sgd,) = build(optimizer="sgd")
-    assert (type(sgd), sgd.defaults["lr"], sgd.defaults["momentum"]) == (SGD, 0.5, 0.7)
+    assert isinstance(sgd, SGD)
+    assert (sgd.defaults["lr"], sgd.defaults["momentum"]) == (0.5, 0.7)
     (adamw,) = build(optimizer="adamw", portable=True)
-    assert (type(adamw), adamw.defaults["lr"], adamw.defaults["betas"]) == (AdamW, 0.5, (0.7, 0.999))
+    assert isinstance(adamw, AdamW)
+    assert (adamw.defaults["lr"], adamw.defaults["betas"]) == (0.5, (0.7, 0.999))
     assert adamw.defaults["fused"] is True
     muon, adamw = build(optimizer="muon", portable=False)
     assert (muon.defaults["lr"], muon.defaults["momentum"], adamw.defaults["lr"]) == (0.5, 0.7, 0.05)
