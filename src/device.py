@@ -63,6 +63,8 @@ def prepare_compute(settings: Train) -> Compute:
     device = get_device(name)
     if device.type == "cuda":
         torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", 0)))  # torchrun: one GPU per process
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # without it, cuBLAS is not deterministic
+        torch.use_deterministic_algorithms(True, warn_only=True)
     return Compute(device, get_precision(settings, device))
 
 
