@@ -55,7 +55,7 @@ verify-portable: .venv/ready ## Compare a short portable run on this processor w
 
 ##@ Measure and maintain
 
-bench: .venv/ready ## Measure all recipes against the notebook's training code: about an hour
+bench: .venv/ready ## Measure all recipes against the notebook's training code: about two hours
 	dvc repro prepare
 	python -m benchmarks.bench
 

@@ -8,13 +8,7 @@ import pandas as pd
 from src.drawing import BLUE, GRAY, VERMILION, saved_figure
 
 NOTEBOOK_CURVE = Path(__file__).with_name("notebook_curve.csv")
-NOT_RECIPES = ("baseline", "throughput")  # other names of runs
-
-
-def to_table(runs: list[dict[str, Any]]) -> pd.DataFrame:
-    """Return one row per run, with its time in epochs of the baseline as another column."""
-    table = pd.DataFrame(runs)
-    return table.assign(epochs=table["seconds"] / table["seconds"][table["name"] == "baseline"].mean())
+NOT_PLOTTED = ("baseline", "throughput", "fashion")  # fashion: other images
 
 
 def summarize(table: pd.DataFrame) -> pd.DataFrame:
@@ -32,7 +26,7 @@ def plot_error_against_time(path: Path, table: pd.DataFrame) -> None:
         axis.plot(notebook, color=GRAY, marker="o", markersize=4)
         place: Any = {"textcoords": "offset points", "xytext": (8, 4)}
         axis.annotate("the notebook's recipe,\nepoch by epoch", (5, notebook[5]), **place)
-        for name, runs in table[~table["name"].isin(NOT_RECIPES)].groupby("name"):
+        for name, runs in table[~table["name"].isin(NOT_PLOTTED)].groupby("name"):
             color = BLUE if name == "default" else VERMILION
             x, y = runs["epochs"], 1 - runs["accuracy"]
             axis.plot(x, y, ".", color=color, alpha=0.35)

@@ -5,10 +5,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 
 from benchmarks import bench
-from benchmarks.report import summarize, to_table
+from benchmarks.report import summarize
 
 
 def fake_measurements(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, dict[str, float]]]:
@@ -35,8 +36,14 @@ def test_run_measures_every_seed_the_throughput_and_the_baseline_before_and_afte
     throughput = ("notebook", {"epochs": 0.5, "precision": "auto"})
     assert calls == [("dash", {"seed": 0}), ("dash", {"seed": 1}), ("default", {"seed": 0}), throughput]
     assert [run["name"] for run in runs] == ["baseline", "dash", "dash", "default", "throughput", "baseline"]
-    speed = summarize(to_table(runs))["images_per_s"]
+    speed = summarize(pd.DataFrame(runs))["images_per_s"]
     assert (speed["default"] / speed["baseline"], speed["throughput"] / speed["baseline"]) == (6, 3)
+
+
+def test_run_adds_the_time_in_epochs_of_the_baseline(monkeypatch: pytest.MonkeyPatch) -> None:
+    seconds = iter([8.0, 2.0, 3.0, 12.0])
+    monkeypatch.setattr(bench, "run_isolated", lambda *_: {"name": "any", "seconds": next(seconds)})
+    assert [run["epochs"] for run in bench.run({"dash": 1})] == [0.8, 0.2, 0.3, 1.2]
 
 
 @pytest.mark.parametrize("arguments", [[], ["--quick"]])
@@ -48,7 +55,7 @@ def test_bench_prints_a_table_and_writes_results_unless_quick(
     monkeypatch.setattr("sys.argv", ["bench", *arguments])
     bench.main()
     table = capsys.readouterr().out
-    assert table.split()[:6] == ["seconds", "images_per_s", "parameters", "accuracy", "peak_memory_mb", "epochs"]
+    assert table.split()[:6] == ["seconds", "images_per_s", "epochs", "parameters", "accuracy", "peak_memory_mb"]
     quick = bool(arguments)
     names = ["baseline", *(bench.QUICK_SEEDS if quick else bench.SEEDS), "throughput"]
     assert [line.split("  ")[0] for line in table.splitlines()[2:]] == names
@@ -56,3 +63,29 @@ def test_bench_prints_a_table_and_writes_results_unless_quick(
     if not quick:
         runs = json.loads((tmp_path / "results.json").read_text())["runs"]
         assert len(runs) == 2 + sum(bench.SEEDS.values()) + 1
+
+
+def test_bench_measures_only_the_named_recipes_and_keeps_the_other_results(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = fake_measurements(monkeypatch)
+    monkeypatch.setattr(bench, "HERE", tmp_path)
+    baseline = {"name": "baseline", "seconds": 100.0, "epochs": 1.0}
+    old = [baseline, *({"name": name, "accuracy": 0.8, "epochs": 0.5} for name in ("dash", "sprint"))]
+    (tmp_path / "results.json").write_text(json.dumps({"runs": old}))
+    monkeypatch.setattr("sys.argv", ["bench", "dash"])
+    bench.main()
+    assert [recipe for recipe, _ in calls] == ["dash"] * 10 + ["notebook"]
+    runs = json.loads((tmp_path / "results.json").read_text())["runs"]
+    assert [(run["name"], run.get("accuracy")) for run in runs] == [
+        ("baseline", None),
+        ("sprint", 0.8),
+        *[("dash", 0.9)] * 10,
+    ]
+
+
+def test_unknown_recipe_is_an_error(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr("sys.argv", ["bench", "dahs"])
+    with pytest.raises(SystemExit, match="2"):
+        bench.main()
+    assert "no recipe of the benchmark: dahs" in capsys.readouterr().err
