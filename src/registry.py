@@ -37,6 +37,7 @@ MODELS = {
     "dash": ModelSpec("src.models.small:Dash"),
     "dash32": ModelSpec("src.models.small:Dash32"),
     "dash64": ModelSpec("src.models.small:Dash64"),
+    "conv7": ModelSpec("src.models.small:Conv7"),
     "tiny": ModelSpec("src.models.small:Tiny"),
 }
 

@@ -6,9 +6,9 @@ from torch import Tensor, nn
 class Dash(nn.Sequential):
     """Four convolutions, two of them strided: 38,570 parameters for 10 classes. An epoch takes seconds.
 
-    It crops two pixels on each side. 12 % of the digits extend into this border, but accuracy does not suffer (98.94 %
-    without the crop, 99.01 % with it), and a step takes a tenth less time. Maps normalized images [batch, 1, 28, 28] to
-    logits [batch, classes].
+    It crops two pixels on each side. 12 % of the digits extend into this border. With three convolutions, accuracy did
+    not suffer (98.94 % without the crop, 99.01 % with it), and a step took a tenth less time. Maps normalized images
+    [batch, 1, 28, 28] to logits [batch, classes].
     """
 
     width = 16  # channels of the first convolution
@@ -42,27 +42,49 @@ class Dash64(Dash):
     width = 64
 
 
+class Conv7(nn.Sequential):
+    """Seven convolutions at 28, 14 and 7 pixels, then average pooling: 463,594 parameters for 10 classes.
+
+    The first convolution works at full resolution, which clothes need more than digits. Maps normalized images
+    [batch, 1, 28, 28] to logits [batch, classes].
+    """
+
+    def __init__(self, num_classes: int) -> None:
+        super().__init__(
+            *conv_bn_relu(1, 32, 3, padding=1),
+            *conv_bn_relu(32, 64, 3, stride=2, padding=1),
+            *conv_bn_relu(64, 64, 3, padding=1),
+            *conv_bn_relu(64, 64, 3, padding=1),
+            *conv_bn_relu(64, 128, 3, stride=2, padding=1),
+            *conv_bn_relu(128, 128, 3, padding=1),
+            *conv_bn_relu(128, 128, 3, padding=1),
+            nn.AvgPool2d(7),
+            nn.Flatten(),
+        )
+        self.add_module("head", nn.Linear(128, num_classes))
+
+
 class Tiny(nn.Sequential):
-    """Depthwise-separable convolutions at 28, 14 and 7 pixels, then average pooling: 5,646 parameters for 10 classes.
+    """Depthwise-separable convolutions at 14 and 7 pixels, then average pooling: 4,932 parameters for 10 classes.
 
     Maps normalized images [batch, 1, 28, 28] to logits [batch, classes].
     """
 
     def __init__(self, num_classes: int) -> None:
         super().__init__(
-            *conv_bn_relu(1, 12, 3, padding=1),
-            Separable(12, 16),
+            *conv_bn_relu(1, 10, 3, padding=1),
             nn.MaxPool2d(2),
-            Separable(16, 24),
-            Separable(24, 24),
+            Separable(10, 22),
+            Separable(22, 22),
+            Separable(22, 22),
             nn.MaxPool2d(2),
-            Separable(24, 30),
-            Separable(30, 30),
-            Separable(30, 30),
+            Separable(22, 26),
+            Separable(26, 26),
+            Separable(26, 26),
             nn.AvgPool2d(7),
             nn.Flatten(),
         )
-        self.add_module("head", nn.Linear(30, num_classes))
+        self.add_module("head", nn.Linear(26, num_classes))
 
 
 class Separable(nn.Module):

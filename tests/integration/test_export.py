@@ -10,7 +10,7 @@ from PIL import Image
 
 from src.params import Normalize
 from src.registry import create_model
-from tests.helpers import DIGITS, ROOT, commit, is_error, new_clone, random_dataset, run
+from tests.helpers import DIGITS, ROOT, commit, is_error, random_dataset, run
 from tools.export import Classifier, compare, to_onnx
 
 EXPORT = ["python", "-m", "tools.export", "model.onnx"]
@@ -32,10 +32,7 @@ def test_onnx_file_gives_the_probabilities_of_torch_for_any_batch_size(name: str
         assert largest < 1e-5
 
 
-def test_export_of_a_trained_model_has_its_classes_and_its_commit(tmp_path: Path) -> None:
-    clone = new_clone(tmp_path / "clone")
-    run(["dvc", "repro", "--quiet"], clone)
-    commit(clone, "Run the pipeline")
+def test_export_of_a_trained_model_has_its_classes_and_its_commit(clone: Path) -> None:
     trained = run(["git", "rev-parse", "HEAD"], clone).stdout.strip()
     (clone / "notes.txt").write_text("later")
     commit(clone, "later")
