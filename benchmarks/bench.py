@@ -1,7 +1,7 @@
 """Time the recipes and the notebook's training on real images: a table, results.json and accuracy.png.
 
 python -m benchmarks.bench              all recipes and seeds: about two hours on 2 cores
-python -m benchmarks.bench best tiny    only these recipes; results.json keeps the others
+python -m benchmarks.bench best fast    only these recipes; results.json keeps the others
 python -m benchmarks.bench --quick      the quick recipes: a few minutes, and nothing is written
 """
 

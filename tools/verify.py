@@ -29,7 +29,7 @@ from src.sources.idx import read_idx, write_idx
 ROOT = Path(__file__).parents[1]
 PORTABLE_SUMS = ROOT / "tools/portable.md5"
 PORTABLE_IMAGES = {"train": 300, "t10k": 100}  # the portable run uses the first images of MNIST
-PORTABLE_SETTINGS = read_recipe(ROOT / "tools/portable.txt")  # ten steps, five of them at 20 x 20 pixels
+PORTABLE_SETTINGS = read_recipe(ROOT / "tools/portable.txt")  # two epochs of five steps
 
 Outputs = dict[str, str]  # path: MD5
 

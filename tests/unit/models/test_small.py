@@ -1,4 +1,4 @@
-"""Two small networks with batch norm of their own."""
+"""The small networks with built-in batch norm."""
 
 import torch
 from torch import nn
