@@ -6,6 +6,7 @@ python -m benchmarks.bench --quick      the quick recipes: a few minutes, and no
 """
 
 import argparse
+import copy
 import json
 import resource
 import sys
@@ -47,9 +48,8 @@ def load_dataset(name: str) -> tuple[Dataset, Dataset]:
     """Return all 60,000 training images, as the notebook uses them, and the test set of "mnist" or "fashion-mnist"."""
     spec = read_spec(Path("data/sources", name))
     files = download(Path("data/raw", name), spec)
-    splits = [decode(files, prefix, spec.classes) for prefix in ("train", "t10k")]
     # copies, because torch warns about read-only arrays
-    train_set, test_set = (Dataset(split.images.copy(), split.labels.copy(), split.classes) for split in splits)
+    train_set, test_set = (copy.deepcopy(decode(files, prefix, spec.classes)) for prefix in ("train", "t10k"))
     return train_set, test_set
 
 
@@ -104,7 +104,7 @@ def run(seeds: dict[str, int]) -> list[dict[str, Any]]:
         run_isolated(measure_baseline),
     ]
     epoch = (runs[0]["seconds"] + runs[-1]["seconds"]) / 2
-    return [run | {"epochs": run["seconds"] / epoch} for run in runs]
+    return [row | {"epochs": row["seconds"] / epoch} for row in runs]
 
 
 def main() -> None:
@@ -121,7 +121,7 @@ def main() -> None:
         return
     if seeds:
         others = json.loads((HERE / "results.json").read_text())["runs"]
-        runs = [run for run in others if run["name"] not in seeds] + [run for run in runs if run["name"] in seeds]
+        runs = [row for row in others if row["name"] not in seeds] + [row for row in runs if row["name"] in seeds]
     write_json(HERE / "results.json", {"runs": runs})
     plot_error_against_time(HERE / "accuracy.png", pd.DataFrame(runs))
 

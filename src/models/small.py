@@ -45,8 +45,8 @@ class Dash64(Dash):
 class Conv7(nn.Sequential):
     """Seven convolutions at 28, 14 and 7 pixels, then average pooling: 463,594 parameters for 10 classes.
 
-    The first convolution works at full resolution, which clothes need more than digits. Maps normalized images
-    [batch, 1, 28, 28] to logits [batch, classes].
+    For Fashion-MNIST, where it is more accurate than `Dash64`. Maps normalized images [batch, 1, 28, 28] to logits
+    [batch, classes].
     """
 
     def __init__(self, num_classes: int) -> None:
@@ -65,9 +65,9 @@ class Conv7(nn.Sequential):
 
 
 class Tiny(nn.Sequential):
-    """Depthwise-separable convolutions at 14 and 7 pixels, then average pooling: 4,932 parameters for 10 classes.
+    """One convolution at 28 pixels, depthwise-separable ones at 14 and 7, then average pooling.
 
-    Maps normalized images [batch, 1, 28, 28] to logits [batch, classes].
+    It has 4,932 parameters for 10 classes. Maps normalized images [batch, 1, 28, 28] to logits [batch, classes].
     """
 
     def __init__(self, num_classes: int) -> None:

@@ -44,7 +44,7 @@ def test_missing_device_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_cuda_uses_deterministic_algorithms(
     params: Params, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
 ) -> None:
-    request.addfinalizer(lambda: torch.use_deterministic_algorithms(False))
+    request.addfinalizer(lambda: torch.set_deterministic_debug_mode("default"))
     set_available(monkeypatch, cuda=True)
     monkeypatch.setattr(torch.cuda, "set_device", lambda _: None)
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: (9, 0))
@@ -52,6 +52,7 @@ def test_cuda_uses_deterministic_algorithms(
     monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG")
     assert prepare_compute(params.train) == Compute(torch.device("cuda"), torch.bfloat16)
     assert torch.are_deterministic_algorithms_enabled()
+    assert torch.is_deterministic_algorithms_warn_only_enabled()
     assert os.environ["CUBLAS_WORKSPACE_CONFIG"] == ":4096:8"
 
 
