@@ -54,6 +54,7 @@ def prepare_compute(settings: Train) -> Compute:
     """
     use_portable_kernels(settings)
     torch.set_num_threads(settings.threads)
+    choose_mkl_kernels()
     if platform.libc_ver()[0] == "glibc":
         m_trim_threshold, m_mmap_max = -1, -4  # from malloc.h
         libc = ctypes.CDLL(None)
@@ -68,6 +69,17 @@ def prepare_compute(settings: Train) -> Compute:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # without it, cuBLAS is not deterministic
         torch.set_deterministic_debug_mode("warn")  # use_deterministic_algorithms would import torch._dynamo
     return Compute(device, get_precision(settings, device))
+
+
+def choose_mkl_kernels() -> None:
+    """Call some functions of MKL once in a single thread.
+
+    MKL chooses the kernel of a function in its first call. If several threads make this call, one of them may run a
+    less accurate kernel (https://github.com/pytorch/pytorch/issues/188792). One in 70 training runs thus started with
+    slightly different images, and gave other bytes.
+    """
+    for function in (torch.cos, torch.erf, torch.exp, torch.log, torch.sin, torch.sqrt, torch.tan, torch.tanh):
+        function(torch.ones(1))
 
 
 def get_device(name: str = "auto") -> torch.device:

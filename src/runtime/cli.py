@@ -1,6 +1,7 @@
 """The command line of the stages, and the exit after an error."""
 
 import argparse
+import gc
 import inspect
 import os
 import shlex
@@ -21,6 +22,8 @@ def run_stage(main: Callable[..., None]) -> None:
 
     It holds the lock of the stage: a second run of the same stage in this folder waits.
     """
+    gc.freeze()
+    gc.enable()
     stage = Path(sys.argv[0]).stem
     _, *names = inspect.signature(main).parameters
     parser = argparse.ArgumentParser(prog=f"python -m stages.{stage}", description=sys.modules[main.__module__].__doc__)
@@ -35,6 +38,8 @@ def run_stage(main: Callable[..., None]) -> None:
         is_main_process = os.environ.get("RANK", "0") == "0"
         with exclusive_lock(Path(f".dvc/tmp/{stage}.lock")) if is_main_process else nullcontext():
             main(load_params(Path("params.yaml")), **paths)
+        if main.__module__ == "__main__":
+            exit_quickly()
 
 
 @contextmanager
@@ -55,6 +60,13 @@ def exit_on_error(retry: str | None = None) -> Iterator[None]:
     except KeyboardInterrupt as interruption:
         message = f"interrupted: {str(interruption) or 'nothing is saved'}"
         exit_with_error(str(PipelineError(message, retry or shlex.join(["python", *sys.orig_argv[1:]]))), status=130)
+
+
+def exit_quickly() -> NoReturn:
+    """Exit without Python's shutdown, which takes 0.3 s after an import of torch."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)
 
 
 def exit_with_error(message: str, status: int = 1) -> NoReturn:
