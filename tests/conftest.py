@@ -1,6 +1,7 @@
 """Fixtures that several tests share."""
 
 import os
+import shutil
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -25,21 +26,40 @@ def tiny(tmp_path: Path) -> Path:
     return tmp_path
 
 
+def create_once(factory: pytest.TempPathFactory, name: str, create: Callable[[Path], object]) -> Path:
+    """Return a folder that all pytest-xdist workers share. The first one that needs it creates it."""
+    root = factory.getbasetemp()
+    root = root.parent if "PYTEST_XDIST_WORKER" in os.environ else root
+    with FileLock(root / f"{name}.lock"):
+        if not (root / name).exists():
+            create(root / name)
+    return root / name
+
+
 @pytest.fixture(scope="session")
 def finished_clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A clone, in a folder with a space in its name, whose pipeline has run and is committed. Copy it to change it.
+    """A clone, in a folder with a space in its name, whose pipeline has run and is committed. Copy it to change it."""
 
-    All pytest-xdist workers share one.
+    def create(folder: Path) -> None:
+        new_clone(folder)
+        run(["dvc", "repro"], folder)
+        commit(folder, "first run")
+
+    return create_once(tmp_path_factory, "a finished clone", create)
+
+
+@pytest.fixture(scope="session")
+def clone_with_experiment(finished_clone: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The finished clone after the experiment `short`. Copy it to change it.
+
+    It trains five steps, at a learning rate that only YAML 1.2 reads as a number.
     """
-    root = tmp_path_factory.getbasetemp()
-    root = root.parent if "PYTEST_XDIST_WORKER" in os.environ else root
-    folder = root / "a finished clone"
-    with FileLock(root / "finished_clone.lock"):
-        if not folder.exists():
-            new_clone(folder)
-            run(["dvc", "repro"], folder)
-            commit(folder, "first run")
-    return folder
+
+    def create(folder: Path) -> None:
+        shutil.copytree(finished_clone, folder, symlinks=True)
+        run(["dvc", "exp", "run", "--name", "short", "-S", "train.epochs=1", "-S", "train.learning_rate=1e-3"], folder)
+
+    return create_once(tmp_path_factory, "a clone with an experiment", create)
 
 
 @pytest.fixture

@@ -14,11 +14,10 @@ from tests.helpers import ROOT, is_error, run
 COMPARE = ["python", "-m", "tools.compare"]
 
 
-def test_compare_reads_a_commit_an_experiment_and_the_workspace(finished_clone: Path, tmp_path: Path) -> None:
-    clone = Path(shutil.copytree(finished_clone, tmp_path / "clone", symlinks=True))
-    run(["dvc", "exp", "run", "--name", "one-step", "-S", "train.epochs=0.1"], clone)
-    result = json.loads(run([*COMPARE, "main", "one-step", "--json"], clone).stdout)
-    assert result["parameters"] == {"train.epochs": [5, 0.1]}
+def test_compare_reads_a_commit_an_experiment_and_the_workspace(clone_with_experiment: Path, tmp_path: Path) -> None:
+    clone = Path(shutil.copytree(clone_with_experiment, tmp_path / "clone", symlinks=True))
+    result = json.loads(run([*COMPARE, "main", "short", "--json"], clone).stdout)
+    assert result["parameters"] == {"train.epochs": [5, 1], "train.learning_rate": [0.1, 0.001]}
     assert result["accuracy"]["second"]["accuracy"] < result["accuracy"]["first"]["accuracy"]
     assert len(result["flipped"]) == result["only_first"] + result["only_second"]
     assert sum(result[cell] for cell in ("both_right", "only_first", "only_second", "both_wrong")) == 110
@@ -26,13 +25,13 @@ def test_compare_reads_a_commit_an_experiment_and_the_workspace(finished_clone: 
     assert workspace == {**result, "runs": ["main", "workspace"]}
     assert result["p_value"] < 0.05
 
-    assert run([*COMPARE, "main", "one-step", "--gate"], clone, check=False).returncode == 1
-    assert run([*COMPARE, "one-step", "main", "--gate"], clone).returncode == 0
-    done = run([*COMPARE, "one-step", "one-step", "--gate", "--floor", "0.9999"], clone, check=False)
-    assert is_error(done, "quality gate failed: one-step", "at least 0.9999")
+    assert run([*COMPARE, "main", "short", "--gate"], clone, check=False).returncode == 1
+    assert run([*COMPARE, "short", "main", "--gate"], clone).returncode == 0
+    done = run([*COMPARE, "short", "short", "--gate", "--floor", "0.9999"], clone, check=False)
+    assert is_error(done, "quality gate failed: short", "at least 0.9999")
 
     (clone / "dvc_plots/flipped.png").unlink()
-    assert "main is better" in run([*COMPARE, "one-step", "main"], clone).stdout
+    assert "main is better" in run([*COMPARE, "short", "main"], clone).stdout
     assert (clone / "dvc_plots/flipped.png").exists()
 
 

@@ -38,20 +38,17 @@ def history(folder: Path) -> pd.DataFrame:
     return pd.read_csv(folder / "metrics/history.csv")
 
 
-def test_first_two_steps_have_the_same_loss_with_1_2_and_4_processes(
-    project: Path, count: Callable[[str], None]
-) -> None:
+def test_first_two_steps_have_the_same_loss_with_1_and_4_processes(project: Path, count: Callable[[str], None]) -> None:
     """Without batch norm, only rounding differs."""
     edit_params(project, {"model.name": "net"})
     losses = []
-    for processes in (1, 2, 4):
+    for processes in (1, 4):
         done = train(project, processes, epochs=0.4, validations=1)
         assert done.returncode == 0, done.stderr
         assert "2 steps of 64 images" in done.stdout
         losses.append(history(project)["train_loss"].item())
-    assert losses == pytest.approx([losses[0]] * 3, abs=1e-4)
-    for processes, loss in zip((2, 4), losses[1:], strict=True):
-        count(f"{processes} processes: the loss of the first steps differs by {abs(loss - losses[0]):.0e}")
+    assert losses[1] == pytest.approx(losses[0], abs=1e-4)
+    count(f"4 processes: the loss of the first steps differs by {abs(losses[1] - losses[0]):.0e}")
 
 
 def test_default_recipe_reaches_nearly_the_same_accuracy_with_two_processes(project: Path) -> None:

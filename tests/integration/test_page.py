@@ -16,12 +16,11 @@ BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 OFFLINE = ["--host-resolver-rules=MAP * ~NOTFOUND", "--disable-background-networking", "--disable-component-update"]
 
 
-@pytest.fixture(scope="module")
-def project(finished_clone: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A clone, set up as `make` does it, with an experiment."""
-    folder = shutil.copytree(finished_clone, tmp_path_factory.mktemp("page") / "a clone", symlinks=True)
+@pytest.fixture
+def project(clone_with_experiment: Path, tmp_path: Path) -> Path:
+    """A clone with an experiment, set up as `make` does it."""
+    folder = shutil.copytree(clone_with_experiment, tmp_path / "a clone", symlinks=True)
     run(["python", "-m", "tools.page"], folder)
-    run(["dvc", "exp", "run", "--name", "short", "-S", "train.epochs=1"], folder)
     return folder
 
 
@@ -45,7 +44,6 @@ def test_every_plot_is_drawn_without_network(
     project: Path, command: list[str], revisions: int, count: Callable[[str], None]
 ) -> None:
     """There are as many drawings as specifications, every picture exists, and the console shows no error."""
-    shutil.rmtree(project / "dvc_plots", ignore_errors=True)
     run(["dvc", "plots", *command], project)
     file = project / "dvc_plots/index.html"
     page = file.read_text()

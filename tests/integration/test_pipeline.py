@@ -125,18 +125,15 @@ def test_plot_parameter_reruns_only_plot(finished_clone: Path, tmp_path: Path) -
     assert stages_run(run(["dvc", "repro"], clone).stdout) == ["plot"]
 
 
-@pytest.fixture(scope="module")
-def experiment(finished_clone: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A clone after an experiment with a learning rate that only YAML 1.2 reads as a number. Copy it to change it."""
-    clone = shutil.copytree(finished_clone, tmp_path_factory.mktemp("experiment") / "clone", symlinks=True)
-    done = run(["dvc", "exp", "run", "--name", "small-rate", "-S", "train.learning_rate=1e-3"], clone)
-    assert stages_run(done.stdout)[:3] == ["train", "evaluate", "plot"]
-    return clone
+@pytest.fixture
+def experiment(clone_with_experiment: Path, tmp_path: Path) -> Path:
+    """A copy of the clone with an experiment."""
+    return shutil.copytree(clone_with_experiment, tmp_path / "experiment", symlinks=True)
 
 
 def test_learning_rate_1e_3_is_read_as_a_number(experiment: Path) -> None:
     assert pd.read_csv(experiment / "metrics/history.csv")["learning_rate"].max() <= 0.001
-    assert "small-rate" in run(["dvc", "exp", "show", "--csv", "--only-changed"], experiment).stdout
+    assert "short" in run(["dvc", "exp", "show", "--csv", "--only-changed"], experiment).stdout
 
 
 def test_metrics_and_params_diff_show_the_change(experiment: Path) -> None:
@@ -158,15 +155,12 @@ def test_plots_show_and_diff_have_every_chart(experiment: Path) -> None:
         assert f"workspace_{path.replace('/', '_')}" in page
 
 
-def test_changing_a_parameter_back_restores_results_from_the_run_cache(
-    finished_clone: Path, experiment: Path, tmp_path: Path
-) -> None:
-    clone = shutil.copytree(experiment, tmp_path / "clone", symlinks=True)
+def test_changing_a_parameter_back_restores_results_from_the_run_cache(finished_clone: Path, experiment: Path) -> None:
     before = recorded_outputs(finished_clone)
-    assert recorded_outputs(clone)["data/model/model.safetensors"] != before["data/model/model.safetensors"]
-    shutil.copy(finished_clone / "params.yaml", clone)
-    done = run(["dvc", "repro"], clone)
+    assert recorded_outputs(experiment)["data/model/model.safetensors"] != before["data/model/model.safetensors"]
+    shutil.copy(finished_clone / "params.yaml", experiment)
+    done = run(["dvc", "repro"], experiment)
     assert stages_run(done.stdout) == ["plot"]  # the model card is in git, and DVC's run cache is for its own outputs
     assert done.stdout.count("is cached - skipping run") >= 2
-    assert recorded_outputs(clone) == before
-    assert not run(["git", "status", "--porcelain", "dvc.lock", "metrics"], clone).stdout
+    assert recorded_outputs(experiment) == before
+    assert not run(["git", "status", "--porcelain", "dvc.lock", "metrics"], experiment).stdout
