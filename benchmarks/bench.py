@@ -11,7 +11,7 @@ import json
 import resource
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
@@ -51,6 +51,12 @@ def load_dataset(name: str) -> tuple[Dataset, Dataset]:
     # copies, because torch warns about read-only arrays
     train_set, test_set = (copy.deepcopy(decode(files, prefix, spec.classes)) for prefix in ("train", "t10k"))
     return train_set, test_set
+
+
+def download_datasets(recipes: Iterable[str]) -> None:
+    """Download what the recipes need, so that a failure ends the benchmark before its first measurement."""
+    for name in {recipe_params(recipe).prepare.dataset for recipe in recipes}:
+        download(Path("data/raw", name), read_spec(Path("data/sources", name)))
 
 
 def measure(recipe: str, changes: dict[str, float | str]) -> dict[str, Any]:
@@ -112,10 +118,14 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="the quick recipes: a few minutes, and nothing is written")
     parser.add_argument("recipes", nargs="*", help=f"recipes to measure again, out of {', '.join(SEEDS)}")
     options = parser.parse_args()
+    if options.quick and options.recipes:
+        parser.error("--quick measures its own recipes")
     if unknown := set(options.recipes) - set(SEEDS):
         parser.error(f"no recipe of the benchmark: {', '.join(unknown)}")
     seeds = {name: SEEDS[name] for name in options.recipes}
-    runs = run(QUICK_SEEDS if options.quick else seeds or SEEDS)
+    measured = QUICK_SEEDS if options.quick else seeds or SEEDS
+    download_datasets(measured)
+    runs = run(measured)
     print(summarize(pd.DataFrame(runs)).to_string())
     if options.quick:
         return

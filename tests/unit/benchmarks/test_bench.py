@@ -25,6 +25,7 @@ def fake_measurements(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, dict[s
         return {"name": recipe, "parameters": 7, **values, "peak_memory_mb": 5.0, "machine": "threads 2"}
 
     monkeypatch.setattr(bench, "run_isolated", run_isolated)
+    monkeypatch.setattr(bench, "download_datasets", lambda recipes: None)
     return calls
 
 
@@ -84,8 +85,14 @@ def test_bench_measures_only_the_named_recipes_and_keeps_the_other_results(
     ]
 
 
-def test_unknown_recipe_is_an_error(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.setattr("sys.argv", ["bench", "dahs"])
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [(["dahs"], "no recipe of the benchmark: dahs"), (["--quick", "best"], "--quick measures its own recipes")],
+)
+def test_invalid_arguments_are_an_error(
+    arguments: list[str], message: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.argv", ["bench", *arguments])
     with pytest.raises(SystemExit, match="2"):
         bench.main()
-    assert "no recipe of the benchmark: dahs" in capsys.readouterr().err
+    assert message in capsys.readouterr().err
