@@ -1,7 +1,7 @@
 """Train a recipe with several seeds, or over a grid of parameters, in DVC's queue, and rank the results.
 
 python -m tools.sweep sprint --seeds 5
-python -m tools.sweep default --seeds 3 -S train.learning_rate=0.02,0.04 -S 'train.epochs=range(1,4)'
+python -m tools.sweep default --seeds 3 -S train.learning_rate=0.05,0.1 -S 'train.epochs=range(1,4)'
 python -m tools.sweep                           print the leaderboard of this commit and run nothing
 
 Repeat the command after a crash or a failure: it runs only what is not done. Commit changed code first, because
@@ -42,7 +42,7 @@ def expand_grid(recipe: str, options: Sequence[str]) -> dict[Job, Values]:
 
     Args:
         recipe: a name in `RECIPES`. The options replace its values.
-        options: what `dvc exp run --set-param` takes: "train.learning_rate=0.02,0.04", "train.seed=range(3)".
+        options: what `dvc exp run --set-param` takes: "train.learning_rate=0.05,0.1", "train.seed=range(3)".
 
     Raises:
         PipelineError: an option is not in DVC's grammar, there is no combination, or one does not match the schema.

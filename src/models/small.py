@@ -29,7 +29,7 @@ class Dash(nn.Sequential):
 class Dash32(Dash):
     """`Dash` with 32 channels: 141,642 parameters for 10 classes.
 
-    An image takes 2.1 million multiplications, instead of 37 million of `Net`: only the first convolution works at full
+    An image takes 2.1 million multiplications, instead of 37 million of `Net`: the first convolution already halves the
     resolution.
     """
 

@@ -17,11 +17,12 @@ def check_train_set(train_set: Dataset, params: Params) -> None:
         )
     settings, images = params.train, len(train_set)
     last_batch = images % settings.batch_size or min(settings.batch_size, images)  # 0 if there are no images
-    # batch norm, which most networks of torchvision have, needs two images, and each process needs its own
+    # the batch norm of most networks of torchvision needs two images; that of the networks in src/models accepts one.
+    # Each process needs its own images.
     needed = settings.processes * (1 if params.model.name in MODELS else 2)
     if last_batch < needed:
         raise PipelineError(
             f"train.batch_size {settings.batch_size} leaves {last_batch} of {images:,} images in the last batch, "
-            f"expected at least {needed} (two per process for batch norm, otherwise one)",
+            f"expected at least {needed} (per process: two with a network of torchvision, otherwise one)",
             f"dvc exp run -S train.batch_size={settings.batch_size + needed}   # or fewer train.processes",
         )

@@ -1,4 +1,4 @@
-"""Every process trains on the same images."""
+"""What a process of the stage `train` imports, and the images it starts with."""
 
 from collections import Counter
 from collections.abc import Callable
@@ -33,6 +33,14 @@ for _ in range(int(sys.argv.pop(1))):
         run_stage(main)
     os.waitpid(process, 0)
 """
+
+
+def test_training_with_the_default_recipe_does_not_import_dynamo(prepared: Path) -> None:
+    """It takes as long to import as the rest of torch."""
+    _, *words = command_of("train")
+    done = run(["python", "-X", "importtime", *words], prepared, PYTHONPATH=str(ROOT))
+    assert "torch.optim" in done.stderr
+    assert "torch._dynamo" not in done.stderr
 
 
 @pytest.mark.long

@@ -6,7 +6,7 @@ import torch
 
 from src.data.dataset import Dataset
 from src.params import Params
-from src.registry import create_model
+from src.registry import MODELS, create_model
 from src.runtime.errors import PipelineError
 from src.training.checks import check_train_set
 from tests.helpers import MNIST, random_dataset
@@ -82,6 +82,12 @@ def test_too_few_images_in_the_last_batch_are_an_error(
     found = error_of(random_dataset(images), with_network(params, network, batch_size=batch_size, processes=processes))
     assert message in found
     assert f"\nhint: dvc exp run -S train.batch_size={batch_size + int(message[-1])}   # or fewer" in found
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_networks_of_this_project_train_on_one_image(params: Params, name: str) -> None:
+    check_train_set(random_dataset(65), with_network(params, name, batch_size=64, processes=1))
+    assert create_model(name, 10, MNIST).train()(torch.rand(1, *MNIST)).isfinite().all()
 
 
 @pytest.mark.parametrize("name", ["resnet18", "vit_b_16"])
