@@ -22,8 +22,7 @@ def run_stage(main: Callable[..., None]) -> None:
 
     It holds the lock of the stage: a second run of the same stage in this folder waits.
     """
-    gc.freeze()
-    gc.enable()
+    gc.enable()  # stages/__init__.py disabled it
     stage = Path(sys.argv[0]).stem
     _, *names = inspect.signature(main).parameters
     parser = argparse.ArgumentParser(prog=f"python -m stages.{stage}", description=sys.modules[main.__module__].__doc__)
