@@ -75,8 +75,8 @@ def choose_mkl_kernels() -> None:
     """Call some functions of MKL once in a single thread.
 
     MKL chooses the kernel of a function in its first call. If several threads make this call, one of them may run a
-    less accurate kernel (https://github.com/pytorch/pytorch/issues/188792). One in 70 training runs thus started with
-    slightly different images, and gave other bytes.
+    less accurate kernel (https://github.com/pytorch/pytorch/issues/188792). Before, about one in 70 training runs gave
+    other bytes.
     """
     for function in (torch.cos, torch.erf, torch.exp, torch.log, torch.sin, torch.sqrt, torch.tan, torch.tanh):
         function(torch.ones(1))

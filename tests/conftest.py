@@ -10,7 +10,7 @@ import pytest
 from filelock import FileLock
 
 from src.params import Params, load_params
-from tests.helpers import ROOT, commit, new_clone, run, write_tiny_project
+from tests.helpers import ROOT, commit, new_clone, run, stages_run, write_tiny_project
 
 
 @pytest.fixture
@@ -57,7 +57,9 @@ def clone_with_experiment(finished_clone: Path, tmp_path_factory: pytest.TempPat
 
     def create(folder: Path) -> None:
         shutil.copytree(finished_clone, folder, symlinks=True)
-        run(["dvc", "exp", "run", "--name", "short", "-S", "train.epochs=1", "-S", "train.learning_rate=1e-3"], folder)
+        changes = ["-S", "train.epochs=1", "-S", "train.learning_rate=1e-3"]
+        done = run(["dvc", "exp", "run", "--name", "short", *changes], folder)
+        assert stages_run(done.stdout) == ["train", "evaluate", "plot"]
 
     return create_once(tmp_path_factory, "a clone with an experiment", create)
 

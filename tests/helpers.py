@@ -6,6 +6,7 @@ import importlib
 import io
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -116,6 +117,11 @@ def run(command: list[str], folder: Path, check: bool = True, **env: str) -> Com
     if check and done.returncode:
         pytest.fail(f"{' '.join(command)}: exit {done.returncode}\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}")
     return done
+
+
+def stages_run(output: str) -> list[str]:
+    """Return the stages that `dvc` says it ran."""
+    return re.findall(r"^Running stage '(\w+)'", output, re.MULTILINE)
 
 
 def command_of(stage: str) -> list[str]:

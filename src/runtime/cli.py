@@ -37,7 +37,7 @@ def run_stage(main: Callable[..., None]) -> None:
         is_main_process = os.environ.get("RANK", "0") == "0"
         with exclusive_lock(Path(f".dvc/tmp/{stage}.lock")) if is_main_process else nullcontext():
             main(load_params(Path("params.yaml")), **paths)
-        if main.__module__ == "__main__":
+        if main.__module__ == "__main__":  # not in tests, which call stages in their own process
             exit_quickly()
 
 

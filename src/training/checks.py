@@ -17,8 +17,7 @@ def check_train_set(train_set: Dataset, params: Params) -> None:
         )
     settings, images = params.train, len(train_set)
     last_batch = images % settings.batch_size or min(settings.batch_size, images)  # 0 if there are no images
-    # the batch norm of most networks of torchvision needs two images; that of the networks in src/models accepts one.
-    # Each process needs its own images.
+    # most networks of torchvision fail on a batch of one image, because of batch norm; those in src/models do not
     needed = settings.processes * (1 if params.model.name in MODELS else 2)
     if last_batch < needed:
         raise PipelineError(

@@ -35,6 +35,12 @@ def clone(finished_clone: Path, tmp_path: Path) -> Path:
 
 
 @pytest.fixture
+def experiment(clone_with_experiment: Path, tmp_path: Path) -> Path:
+    """A copy of the clone with the experiment `short`."""
+    return shutil.copytree(clone_with_experiment, tmp_path / "an experiment", symlinks=True)
+
+
+@pytest.fixture
 def start() -> Iterator[Callable[[list[str], Path], Process]]:
     """Start processes. After the test, kill what is left of them and of their children."""
     processes = []

@@ -1,7 +1,6 @@
 """tools.compare with real git, real DVC and real exit statuses."""
 
 import json
-import shutil
 import sys
 from pathlib import Path
 
@@ -14,25 +13,24 @@ from tests.helpers import ROOT, is_error, run
 COMPARE = ["python", "-m", "tools.compare"]
 
 
-def test_compare_reads_a_commit_an_experiment_and_the_workspace(clone_with_experiment: Path, tmp_path: Path) -> None:
-    clone = Path(shutil.copytree(clone_with_experiment, tmp_path / "clone", symlinks=True))
-    result = json.loads(run([*COMPARE, "main", "short", "--json"], clone).stdout)
+def test_compare_reads_a_commit_an_experiment_and_the_workspace(experiment: Path) -> None:
+    result = json.loads(run([*COMPARE, "main", "short", "--json"], experiment).stdout)
     assert result["parameters"] == {"train.epochs": [5, 1], "train.learning_rate": [0.1, 0.001]}
     assert result["accuracy"]["second"]["accuracy"] < result["accuracy"]["first"]["accuracy"]
     assert len(result["flipped"]) == result["only_first"] + result["only_second"]
     assert sum(result[cell] for cell in ("both_right", "only_first", "only_second", "both_wrong")) == 110
-    workspace = json.loads(run([*COMPARE, "main", "workspace", "--json"], clone).stdout)
+    workspace = json.loads(run([*COMPARE, "main", "workspace", "--json"], experiment).stdout)
     assert workspace == {**result, "runs": ["main", "workspace"]}
     assert result["p_value"] < 0.05
 
-    assert run([*COMPARE, "main", "short", "--gate"], clone, check=False).returncode == 1
-    assert run([*COMPARE, "short", "main", "--gate"], clone).returncode == 0
-    done = run([*COMPARE, "short", "short", "--gate", "--floor", "0.9999"], clone, check=False)
+    assert run([*COMPARE, "main", "short", "--gate"], experiment, check=False).returncode == 1
+    assert run([*COMPARE, "short", "main", "--gate"], experiment).returncode == 0
+    done = run([*COMPARE, "short", "short", "--gate", "--floor", "0.9999"], experiment, check=False)
     assert is_error(done, "quality gate failed: short", "at least 0.9999")
 
-    (clone / "dvc_plots/flipped.png").unlink()
-    assert "main is better" in run([*COMPARE, "short", "main"], clone).stdout
-    assert (clone / "dvc_plots/flipped.png").exists()
+    (experiment / "dvc_plots/flipped.png").unlink()
+    assert "main is better" in run([*COMPARE, "short", "main"], experiment).stdout
+    assert (experiment / "dvc_plots/flipped.png").exists()
 
 
 def test_command_of_the_workflow_compares_a_pull_request_with_its_target(finished_clone: Path, tmp_path: Path) -> None:

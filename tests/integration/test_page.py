@@ -17,11 +17,10 @@ OFFLINE = ["--host-resolver-rules=MAP * ~NOTFOUND", "--disable-background-networ
 
 
 @pytest.fixture
-def project(clone_with_experiment: Path, tmp_path: Path) -> Path:
+def project(experiment: Path) -> Path:
     """A clone with an experiment, set up as `make` does it."""
-    folder = shutil.copytree(clone_with_experiment, tmp_path / "a clone", symlinks=True)
-    run(["python", "-m", "tools.page"], folder)
-    return folder
+    run(["python", "-m", "tools.page"], experiment)
+    return experiment
 
 
 def render(file: Path) -> tuple[str, list[str]]:

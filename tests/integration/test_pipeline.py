@@ -13,7 +13,7 @@ import yaml
 from matplotlib.image import imread
 
 from src.metrics import wilson_interval
-from tests.helpers import TEST, edit_params, new_clone, run
+from tests.helpers import TEST, edit_params, new_clone, run, stages_run
 from tests.stage_checks import load_stages, outputs
 from tools.verify import recorded_outputs
 
@@ -21,11 +21,6 @@ from tools.verify import recorded_outputs
 def read_json(path: Path) -> dict[str, Any]:
     values: dict[str, Any] = json.loads(path.read_text())
     return values
-
-
-def stages_run(output: str) -> list[str]:
-    """Return the stages that `dvc` says it ran."""
-    return re.findall(r"^Running stage '(\w+)'", output, re.MULTILINE)
 
 
 def test_every_declared_output_is_recorded(finished_clone: Path) -> None:
@@ -123,12 +118,6 @@ def test_plot_parameter_reruns_only_plot(finished_clone: Path, tmp_path: Path) -
     clone = shutil.copytree(finished_clone, tmp_path / "clone", symlinks=True)
     edit_params(clone, {"plot.dpi": 60})
     assert stages_run(run(["dvc", "repro"], clone).stdout) == ["plot"]
-
-
-@pytest.fixture
-def experiment(clone_with_experiment: Path, tmp_path: Path) -> Path:
-    """A copy of the clone with an experiment."""
-    return shutil.copytree(clone_with_experiment, tmp_path / "experiment", symlinks=True)
 
 
 def test_learning_rate_1e_3_is_read_as_a_number(experiment: Path) -> None:

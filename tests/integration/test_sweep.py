@@ -38,7 +38,7 @@ def kill_during_training(command: list[str], folder: Path) -> None:
 
 def test_sweep_continues_after_a_crash_and_reports_failures(finished_clone: Path, tmp_path: Path) -> None:
     clone = Path(shutil.copytree(finished_clone, tmp_path / "clone", symlinks=True))
-    command = [*SWEEP, "dash", "-S", "train.epochs=3,4"]
+    command = [*SWEEP, "dash", "--seeds", "2", "-S", "train.epochs=3"]
     kill_during_training(command, clone)
 
     crashed = run(command, clone, check=False)
@@ -49,8 +49,8 @@ def test_sweep_continues_after_a_crash_and_reports_failures(finished_clone: Path
 
     board = run(command, clone).stdout
     rows = [line.split() for line in board.splitlines() if line.lstrip().startswith("dash ")]
-    assert sorted((row[1], row[2]) for row in rows) == [("train.epochs=3", "1"), ("train.epochs=4", "1")]
-    assert all(float(row[-2]) > 0 for row in rows)  # seconds of training, by the name of the experiment
+    assert sorted((row[1], row[2]) for row in rows) == [("train.epochs=3", "2")]
+    assert all(row[-1] != "-" for row in rows)  # seconds of training, by the name of the experiment
     assert "1 failed" in board  # the killed one
 
     queued = run(["dvc", "queue", "status"], clone).stdout

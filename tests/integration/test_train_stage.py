@@ -1,4 +1,4 @@
-"""What a process of the stage `train` imports, and the images it starts with."""
+"""Imports and first batch of the stage `train`."""
 
 from collections import Counter
 from collections.abc import Callable
