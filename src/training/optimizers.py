@@ -22,7 +22,7 @@ def build_optimizers(net: nn.Module, settings: Train, compute: Compute) -> list[
 
     Args:
         net: the network.
-        settings: optimizer, learning_rate, momentum, weight_decay and portable.
+        settings: optimizer, learning_rate, momentum and weight_decay.
         compute: its precision is that of Muon's matrix products.
     """
     rate, momentum, decay = settings.learning_rate, settings.momentum, settings.weight_decay
@@ -37,15 +37,15 @@ def build_optimizers(net: nn.Module, settings: Train, compute: Compute) -> list[
         decayed, others = [p for p in chosen if p in weights], [p for p in chosen if p not in weights]
         return [{"params": decayed, "weight_decay": decay}, {"params": others, "weight_decay": 0.0}]
 
-    fused = settings.portable or None  # fused AdamW has exact square roots; MKL's differ between processor makers
+    # fused AdamW is faster, and its square roots are exact; those of MKL differ between processor makers
     if settings.optimizer == "sgd":
         return [without_dynamo(SGD)(groups(parameters), lr=rate, momentum=momentum)]
     if settings.optimizer == "adamw":
-        return [without_dynamo(AdamW)(groups(parameters), lr=rate, betas=(momentum, 0.999), fused=fused)]
+        return [without_dynamo(AdamW)(groups(parameters), lr=rate, betas=(momentum, 0.999), fused=True)]
     hidden = [parameter for parameter in parameters if parameter in weights - head]
     others = groups([parameter for parameter in parameters if parameter not in weights - head])
     muon = [without_dynamo(Muon)(hidden, rate, momentum, decay, compute.precision)] if hidden else []
-    return [*muon, without_dynamo(AdamW)(others, lr=rate / 10, fused=fused)]
+    return [*muon, without_dynamo(AdamW)(others, lr=rate / 10, fused=True)]
 
 
 def without_dynamo(optimizer: type[Optimizer]) -> Callable[..., Optimizer]:
@@ -97,16 +97,22 @@ def orthogonalize(matrix: Tensor, precision: torch.dtype = torch.float32, steps:
     A step is X <- p(X X^T) X. All steps are polynomials of the small Gram matrix X X^T. They are multiplied first, and
     their product is applied to X once at the end: half the time in float32.
     """
-    a, b, c = 3.4445, -4.7750, 2.0315
     is_wide = matrix.shape[0] <= matrix.shape[1]
     x: Tensor = matrix if is_wide else matrix.T
     x = (x / (x.norm() + 1e-7)).to(precision)
     gram = (x @ x.T).float()
-    identity = torch.eye(len(gram), device=gram.device)
-    product = polynomial = a * identity + b * gram + c * gram @ gram
+    product = polynomial = evaluate_polynomial(gram)
     for _ in range(steps - 1):
         gram = polynomial @ gram @ polynomial
-        polynomial = a * identity + b * gram + c * gram @ gram
+        polynomial = evaluate_polynomial(gram)
         product = polynomial @ product
     x = (product.to(precision) @ x).float()
     return x if is_wide else x.T
+
+
+def evaluate_polynomial(gram: Tensor) -> Tensor:
+    """Return a I + b G + c G², with Muon's coefficients, of a square float32 matrix G."""
+    a, b, c = 3.4445, -4.7750, 2.0315
+    result = torch.addmm(gram, gram, gram, beta=b, alpha=c)
+    result.diagonal().add_(a)
+    return result

@@ -234,13 +234,13 @@ def test_settings_reach_the_optimizers(settings: Settings) -> None:
     (sgd,) = build(optimizer="sgd")
     assert isinstance(sgd, SGD)
     assert (sgd.defaults["lr"], sgd.defaults["momentum"]) == (0.5, 0.7)
-    (adamw,) = build(optimizer="adamw", portable=True)
+    (adamw,) = build(optimizer="adamw")
     assert isinstance(adamw, AdamW)
     assert (adamw.defaults["lr"], adamw.defaults["betas"]) == (0.5, (0.7, 0.999))
     assert adamw.defaults["fused"] is True
-    muon, adamw = build(optimizer="muon", portable=False)
+    muon, adamw = build(optimizer="muon")
     assert (muon.defaults["lr"], muon.defaults["momentum"], adamw.defaults["lr"]) == (0.5, 0.7, 0.05)
-    assert adamw.defaults["fused"] is None
+    assert adamw.defaults["fused"] is True
 
 
 @pytest.mark.parametrize(("optimizer", "rate"), [("sgd", 0.01), ("adamw", 0.001), ("muon", 0.01)])
