@@ -45,7 +45,8 @@ def photo(digit: np.ndarray, random: np.random.Generator, dark: bool = True) -> 
     y, x = np.mgrid[0 : ink.shape[0], 0 : ink.shape[1]]
     slopes = random.uniform(-40, 40, 2)
     light = random.uniform(170, 230) + slopes[0] * x / ink.shape[1] + slopes[1] * y / ink.shape[0]
-    gray = light * (1 - random.uniform(0.6, 0.9) * ink) + random.normal(0, 4, ink.shape)
+    noise = random.standard_normal(ink.shape, np.float32)
+    gray = light * (1 - random.uniform(0.6, 0.9) * ink) + 4 * noise
     gray = np.clip(gray if dark else 255 - gray, 0, 255).astype(np.uint8)
     return encode(Image.fromarray(np.stack([gray] * 3, axis=-1)), "JPEG", quality=int(random.integers(60, 95)))
 
