@@ -78,7 +78,7 @@ def measure(recipe: str, changes: dict[str, float | str]) -> dict[str, Any]:
     return {
         "name": recipe,
         "parameters": sum(weight.numel() for weight in net.parameters()),
-        "accuracy": evaluate(net, test_set, state.normalize, compute.device)[1],
+        "accuracy": evaluate(state.classifier, test_set, compute.device)[1],
         "seconds": seconds,
         "images_per_s": len(train_set) * settings.epochs / seconds,
         "peak_memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / MAXRSS_PER_MB,

@@ -125,6 +125,7 @@ class Train(StrictModel):
         PlainSerializer(lambda value: value or "auto"),
         Field(json_schema_extra=lambda schema: schema["anyOf"].__setitem__(1, {"const": "auto"})),
     ]
+    test_time_augmentation: bool
     device: Literal["auto", "cpu", "cuda", "mps"]
     precision: Literal["auto", "fp32", "bf16"]
     threads: int = Field(ge=1, le=1024)

@@ -129,6 +129,17 @@ def shift_pixels(images: Tensor, offset: Tensor) -> Tensor:
     return windows[torch.arange(len(images), device=images.device), :, y, x]
 
 
+def shift_four_ways(images: Tensor) -> list[Tensor]:
+    """Return four copies of images, shifted by one pixel up, down, left and right. Out-of-bounds pixels are 0.
+
+    Args:
+        images: uint8 [batch, height, width] or [batch, height, width, 3].
+    """
+    height, width = images.shape[1:3]
+    padded = F.pad(images, [0, 0] * (images.ndim - 3) + [1] * 4)
+    return [padded[:, y : y + height, x : x + width] for y, x in ((2, 1), (0, 1), (1, 2), (1, 0))]
+
+
 def center_crop_resize(images: Tensor) -> Tensor:
     """Crop the center of float images [batch, channels, height, width] and resize it to the original size.
 

@@ -21,10 +21,10 @@ EXPLAINED = 12  # number of images in occlusion.png: 65 evaluations each
 def main(params: Params, prepared: Path, model: Path, metrics: Path) -> None:
     device = prepare_compute(params.train).device  # the precision is checked but not used: inference is in float32
     test_set = load_split(prepared, "test")
-    net, metadata = load_model(model)
+    classifier, metadata = load_model(model)
     classes, labels = test_set.classes, test_set.labels
     check_test_set(test_set, metadata)
-    log_probabilities = predict(net.to(device), test_set.images, metadata.normalize, device)
+    log_probabilities = predict(classifier.to(device), test_set.images, device)
     values = classification_metrics(labels, log_probabilities.numpy(), classes, params.evaluate.calibration_bins)
     write_json(metrics / "evaluate.json", values)
     best, guesses = log_probabilities.max(dim=1)
@@ -39,7 +39,7 @@ def main(params: Params, prepared: Path, model: Path, metrics: Path) -> None:
     mistakes = np.flatnonzero(predicted != labels)
     shown = mistakes[np.argsort(-confidence[mistakes], kind="stable")[:EXPLAINED]]
     images = test_set.images[shown]
-    heat = occlusion(net, images, predicted[shown], metadata.normalize, device)
+    heat = occlusion(classifier, images, predicted[shown], device)
     captions = [f"{actual_names[index]}\n→ {predicted_names[index]}" for index in shown]
     title = "Most confident mistakes (actual → predicted). Colored: parts that caused the prediction"
     draw_image_grid(metrics / "occlusion.png", overlay_heat(images, heat), captions, title, columns=6)

@@ -49,6 +49,7 @@ def main(params: Params, prepared: Path, checkpoints: Path, model: Path, metrics
         input_shape=train_set.image_shape,
         fit=params.prepare.fit,
         normalize=state.normalize,
+        test_time_augmentation=settings.test_time_augmentation,
         fingerprint=fingerprint,
         run=run,
     )

@@ -20,42 +20,40 @@ import onnxruntime
 import pandas as pd
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from src.data.dataset import load_dataset
-from src.models.inference import batch_size
+from src.models.inference import Classifier, batch_size
 from src.models.model_file import check_test_set, load_model
-from src.params import Normalize
 from src.runtime.cli import exit_on_error
 from src.runtime.errors import PipelineError
 from src.runtime.files import write_bytes
-from src.transforms import preprocess
 from tools.predict import MODEL
 
 TEST_SET = Path("data/prepared/test.safetensors")
 TOLERANCE = 1e-4  # largest accepted difference between the probabilities of torch and onnxruntime
 
 
-class Classifier(nn.Module):
-    """A network with normalization before it and softmax after it."""
+class Exported(nn.Module):
+    """What is exported: a classifier that returns probabilities instead of their logarithms."""
 
-    def __init__(self, net: nn.Module, normalize: Normalize) -> None:
+    def __init__(self, classifier: Classifier) -> None:
         super().__init__()
-        self.net, self.normalize = net.eval(), normalize
+        self.classifier = classifier.eval()
 
     def forward(self, images: Tensor) -> Tensor:
         """Map uint8 images [batch, height, width] or [batch, height, width, 3] to probabilities [batch, classes]."""
-        return F.softmax(self.net(preprocess(images, self.normalize)), dim=1)
+        log_probabilities: Tensor = self.classifier(images)
+        return log_probabilities.exp()
 
 
-def to_onnx(classifier: Classifier, images: np.ndarray, metadata: dict[str, str]) -> bytes:
+def to_onnx(network: Exported, images: np.ndarray, metadata: dict[str, str]) -> bytes:
     """Return an ONNX model for any batch size.
 
     Raises:
         PipelineError: torch cannot export this network.
 
     Args:
-        classifier: the network.
+        network: from images to probabilities.
         images: uint8, an example of two images or more.
         metadata: text by key.
     """
@@ -63,7 +61,7 @@ def to_onnx(classifier: Classifier, images: np.ndarray, metadata: dict[str, str]
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # deprecations inside torch's exporter
             program = torch.onnx.export(
-                classifier,
+                network,
                 (torch.from_numpy(images),),
                 input_names=["images"],
                 output_names=["probabilities"],
@@ -87,11 +85,11 @@ def commit_of(model: Path) -> str:
     return done.stdout.split("\n")[0]
 
 
-def compare(classifier: Classifier, model: bytes, images: np.ndarray) -> tuple[pd.DataFrame, int, float]:
+def compare(network: Exported, model: bytes, images: np.ndarray) -> tuple[pd.DataFrame, int, float]:
     """Run torch and onnxruntime on the same images.
 
     Args:
-        classifier: the network in torch.
+        network: in torch.
         model: the same network as ONNX.
         images: uint8 [n, height, width] or [n, height, width, 3].
 
@@ -106,7 +104,7 @@ def compare(classifier: Classifier, model: bytes, images: np.ndarray) -> tuple[p
     batches = [images[start : start + size] for start in range(0, len(images), size)]
     outputs, speed = [], {}
     for name, run in (
-        ("torch", lambda batch: classifier(torch.from_numpy(batch)).numpy()),
+        ("torch", lambda batch: network(torch.from_numpy(batch)).numpy()),
         ("onnxruntime", lambda batch: session.run(None, {"images": batch})[0]),
     ):
         start = time.perf_counter()
@@ -124,14 +122,14 @@ def main() -> None:
     parser.add_argument("--model", type=Path, default=MODEL, metavar="PATH", help=f"instead of {MODEL}")
     options = parser.parse_args()
     with exit_on_error():
-        net, metadata = load_model(options.model)
+        classifier, metadata = load_model(options.model)
         test_set = load_dataset(TEST_SET)
         check_test_set(test_set, metadata)
         images = test_set.images
-        classifier = Classifier(net, metadata.normalize)
+        network = Exported(classifier)
         properties = {"network": metadata.network, "commit": commit_of(options.model)}
-        model = to_onnx(classifier, images[:2], {"classes": json.dumps(metadata.classes), **properties})
-        table, different, largest = compare(classifier, model, images)
+        model = to_onnx(network, images[:2], {"classes": json.dumps(metadata.classes), **properties})
+        table, different, largest = compare(network, model, images)
         if largest > TOLERANCE:
             raise PipelineError(
                 f"probabilities of onnxruntime and torch differ by {largest:.2g}, expected at most {TOLERANCE:.2g}",

@@ -18,10 +18,9 @@ from typing import Any, BinaryIO
 import numpy as np
 import pandas as pd
 import torch
-from torch import nn
 from tqdm import tqdm
 
-from src.models.inference import EVALUATION_BATCH, predict
+from src.models.inference import EVALUATION_BATCH, Classifier, predict
 from src.models.model_file import ModelMetadata, load_model
 from src.runtime.cli import exit_on_error, exit_with_error
 from src.runtime.errors import PipelineError
@@ -81,7 +80,7 @@ def top_k(name: str, probabilities: torch.Tensor, classes: tuple[str, ...], k: i
 
 
 def classify(
-    net: nn.Module, metadata: ModelMetadata, names: list[str], k: int
+    classifier: Classifier, metadata: ModelMetadata, names: list[str], k: int
 ) -> tuple[list[dict[str, Any]], list[str]]:
     """Return the result of `top_k` for each image, and an error message for each that cannot be read."""
     results: list[dict[str, Any]] = []
@@ -96,7 +95,7 @@ def classify(
             batch.append((name, image))
         if batch and (len(batch) == EVALUATION_BATCH or name == names[-1]):
             keys, arrays = zip(*batch, strict=True)
-            outputs = predict(net, np.stack(arrays), metadata.normalize, torch.device("cpu")).exp()
+            outputs = predict(classifier, np.stack(arrays), torch.device("cpu")).exp()
             results += [top_k(key, row, metadata.classes, k) for key, row in zip(keys, outputs, strict=True)]
             batch = []
     return results, errors
@@ -113,9 +112,9 @@ def main() -> None:
     if options.top < 1:
         parser.error("--top must be at least 1")
     with exit_on_error():
-        net, metadata = load_model(options.model)
+        classifier, metadata = load_model(options.model)
         names, start = expand_folders(options.images), time.perf_counter()
-        results, errors = classify(net, metadata, names, options.top)
+        results, errors = classify(classifier, metadata, names, options.top)
         seconds = time.perf_counter() - start
     if options.json:
         print(json.dumps(results, indent=2))

@@ -1,5 +1,7 @@
 """Inference and evaluation, in float32 outside of autocast."""
 
+import math
+
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -8,28 +10,52 @@ from tqdm import tqdm
 
 from src.data.dataset import Dataset
 from src.params import Normalize
-from src.transforms import preprocess
+from src.transforms import preprocess, shift_four_ways
 
 EVALUATION_BATCH = 500  # images; fixed, because a different size may change the last bits
 EVALUATION_PIXELS = 2_500_000  # per batch, at most: 49 images of 224 x 224, with which resnet50 takes 1 GB
 
 
+class Classifier(nn.Module):
+    """A network together with everything between images and probabilities.
+
+    With test-time augmentation, a probability is the mean over the image and four copies of it, shifted by one pixel.
+    Source: Krizhevsky et al., ImageNet Classification with Deep Convolutional Neural Networks, 2012.
+    """
+
+    def __init__(self, net: nn.Module, normalize: Normalize, test_time_augmentation: bool = False) -> None:
+        super().__init__()
+        self.net, self.normalize, self.test_time_augmentation = net, normalize, test_time_augmentation
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return log-probabilities, float32 [batch, classes].
+
+        Args:
+            images: uint8 [batch, height, width] or [batch, height, width, 3].
+        """
+        copies = shift_four_ways(images) if self.test_time_augmentation else []
+        outputs = [
+            F.log_softmax(self.net(preprocess(copy, self.normalize)).float(), dim=1) for copy in (images, *copies)
+        ]
+        return torch.stack(outputs).logsumexp(dim=0) - math.log(len(outputs))
+
+
 @torch.no_grad()
-def predict(net: nn.Module, images: np.ndarray, normalize: Normalize, device: torch.device) -> Tensor:
+def predict(classifier: Classifier, images: np.ndarray, device: torch.device) -> Tensor:
     """Return log-probabilities, float32 [n, classes] on the CPU.
 
     Args:
-        net: a network on `device`.
+        classifier: on `device`.
         images: uint8 [n, height, width] or [n, height, width, 3].
-        normalize: mean and standard deviation of the pixels that the network was trained with.
         device: where to compute.
     """
-    net.eval()
+    classifier.eval()
     size = batch_size(images)
-    outputs = []
-    for start in tqdm(range(0, len(images), size), "evaluating", leave=False, disable=None):
-        batch = torch.from_numpy(images[start : start + size]).to(device)
-        outputs.append(F.log_softmax(net(preprocess(batch, normalize)).float(), dim=1).cpu())
+    batches = [images[start : start + size] for start in range(0, len(images), size)]
+    outputs = [
+        classifier(torch.from_numpy(batch).to(device)).cpu()
+        for batch in tqdm(batches, "evaluating", leave=False, disable=None)
+    ]
     return torch.cat(outputs)
 
 
@@ -39,9 +65,9 @@ def batch_size(images: np.ndarray) -> int:
     return max(1, min(EVALUATION_BATCH, EVALUATION_PIXELS // pixels))
 
 
-def evaluate(net: nn.Module, dataset: Dataset, normalize: Normalize, device: torch.device) -> tuple[float, float]:
+def evaluate(classifier: Classifier, dataset: Dataset, device: torch.device) -> tuple[float, float]:
     """Return the mean loss and the accuracy (0 to 1) on a data set."""
-    log_probabilities = predict(net, dataset.images, normalize, device)
+    log_probabilities = predict(classifier, dataset.images, device)
     labels = torch.from_numpy(dataset.labels).long()
     loss = F.nll_loss(log_probabilities, labels).item()
     return loss, get_correct_prediction_count(log_probabilities, labels) / len(labels)

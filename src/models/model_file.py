@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from src.data.dataset import Dataset
 from src.data.tensor_file import explain_damage, load_tensors, save_tensors
+from src.models.inference import Classifier
 from src.params import Normalize, StrictModel
 from src.registry import check_network, create_model
 from src.runtime.errors import PipelineError
@@ -26,6 +27,7 @@ class ModelMetadata(StrictModel):
         input_shape: channels, height and width of an image.
         fit: how image files are fitted into this shape: pad, crop or stretch.
         normalize: mean and standard deviation of the pixels.
+        test_time_augmentation: whether to average over shifted copies of an image.
         fingerprint: device, precision, threads and torch version of the training run.
         run: parameters of the training run, and the SHA-256 of its images and labels.
     """
@@ -35,6 +37,7 @@ class ModelMetadata(StrictModel):
     input_shape: tuple[int, int, int]
     fit: str
     normalize: Normalize
+    test_time_augmentation: bool
     fingerprint: dict[str, str | int]
     run: dict[str, Any] = Field(default_factory=dict)
 
@@ -60,8 +63,8 @@ def check_test_set(test_set: Dataset, metadata: ModelMetadata) -> None:
         )
 
 
-def load_model(path: Path) -> tuple[nn.Module, ModelMetadata]:
-    """Return the network with its weights, and its metadata.
+def load_model(path: Path) -> tuple[Classifier, ModelMetadata]:
+    """Return the classifier with its weights, and its metadata.
 
     Raises:
         PipelineError: the file is missing or damaged, its network does not accept its input shape, or a tensor is
@@ -80,4 +83,5 @@ def load_model(path: Path) -> tuple[nn.Module, ModelMetadata]:
             if not tensor.isfinite().all():
                 raise ValueError(f"{name} has NaN or infinite values")
         # channels_last is a third faster for convolutions on CPU
-        return net.to(memory_format=torch.channels_last), metadata  # type: ignore[call-overload]
+        net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        return Classifier(net, metadata.normalize, metadata.test_time_augmentation), metadata

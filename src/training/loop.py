@@ -159,7 +159,7 @@ def validate(state: TrainState, validation_set: Dataset | None) -> HistoryRow:
     if validation_set is None:
         return {}
     with state.compute.autocast():
-        loss, accuracy = evaluate(state.net, validation_set, state.normalize, state.compute.device)
+        loss, accuracy = evaluate(state.classifier, validation_set, state.compute.device)
     return {"validation_loss": loss, "validation_accuracy": accuracy}
 
 

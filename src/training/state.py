@@ -11,6 +11,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from src.data.dataset import Dataset
 from src.device import Compute
 from src.models.build import find_head
+from src.models.inference import Classifier
 from src.params import Normalize, Train
 from src.training.distributed import wrap_ddp
 from src.training.optimizers import build_optimizers
@@ -50,6 +51,11 @@ class TrainState:
     sums: Tensor
     step: int = 0
     seconds: float = 0.0
+
+    @property
+    def classifier(self) -> Classifier:
+        """The network, as validation uses it and as the model file stores it."""
+        return Classifier(self.net, self.normalize, self.settings.test_time_augmentation)
 
     @property
     def epochs(self) -> int:

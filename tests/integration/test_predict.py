@@ -88,8 +88,8 @@ def test_predict_classifies_valid_files_and_exits_with_1_for_invalid_ones(finish
 
 def count_agreement(digits: list[np.ndarray], expected: list[str]) -> int:
     """Return how many images the real model classifies as expected."""
-    net, metadata = load_model(ROOT / "data/model/model.safetensors")
-    log_probabilities = predict(net, np.stack(digits), metadata.normalize, torch.device("cpu"))
+    classifier, metadata = load_model(ROOT / "data/model/model.safetensors")
+    log_probabilities = predict(classifier, np.stack(digits), torch.device("cpu"))
     predicted = [metadata.classes[index] for index in log_probabilities.argmax(dim=1).tolist()]
     return sum(name == other for name, other in zip(predicted, expected, strict=True))
 
@@ -98,11 +98,11 @@ def count_agreement(digits: list[np.ndarray], expected: list[str]) -> int:
 def test_99_percent_of_photographed_digits_are_classified_like_the_originals(count: Callable[[str], None]) -> None:
     test_set, random = load_split(ROOT / "data/prepared", "test"), np.random.default_rng(0)
     predicted = pd.read_csv(ROOT / "metrics/predictions.csv", dtype=str)["predicted"]
-    chosen = random.permutation(len(test_set))[:1000]
+    chosen = random.permutation(len(test_set))[:500]
     photos = (photo(test_set.images[index], random, dark=bool(random.integers(2))) for index in chosen)
     same = count_agreement([extract_digit(read_image(io.BytesIO(file))) for file in photos], list(predicted[chosen]))
-    count(f"{same} of 1000 photos of test digits are read as the digits themselves")
-    assert same >= 990
+    count(f"{same} of 500 photos of test digits are read as the digits themselves")
+    assert same >= 495
 
 
 @pytest.mark.real

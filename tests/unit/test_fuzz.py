@@ -105,6 +105,7 @@ def test_mutated_model_is_an_error_or_unchanged(tmp_path: Path, count: Callable[
         input_shape=MNIST,
         fit="pad",
         normalize=Normalize(mean=[0.1], std=[0.3]),
+        test_time_augmentation=False,
         fingerprint={"torch": "x"},
     )
     save_model(path, net, metadata)

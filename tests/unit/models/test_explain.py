@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from src.models.explain import GRID, occlusion
+from src.models.inference import Classifier
 from src.params import Normalize
 from src.registry import create_model
 
@@ -26,7 +27,7 @@ def test_probability_drops_where_the_network_looks(shape: tuple[int, ...]) -> No
     images = np.full(shape, 200, np.uint8)
     channels = 3 if len(shape) == 4 else 1
     normalize = Normalize(mean=[0.2] * channels, std=[0.25] * channels)
-    heat = occlusion(Corner(), images, np.array([1, 0]), normalize, CPU)
+    heat = occlusion(Classifier(Corner(), normalize), images, np.array([1, 0]), CPU)
     assert heat.shape == (2, GRID, GRID)
     assert np.unravel_index(heat[0].argmax(), (GRID, GRID)) in [(0, 0), (0, 1), (1, 0), (1, 1)]
     assert heat[0].max() > 0.05
@@ -37,17 +38,19 @@ def test_probability_drops_where_the_network_looks(shape: tuple[int, ...]) -> No
 def test_images_stay_as_they_are() -> None:
     images = np.random.default_rng(0).integers(0, 256, (1, 16, 16), np.uint8)
     before = images.copy()
-    occlusion(Corner(), images, np.array([1]), Normalize(mean=[0.5], std=[0.25]), CPU)
+    occlusion(Classifier(Corner(), Normalize(mean=[0.5], std=[0.25])), images, np.array([1]), CPU)
     assert (images == before).all()
 
 
 def test_no_images_give_no_heat() -> None:
-    heat = occlusion(Corner(), np.zeros((0, 8, 8), np.uint8), np.zeros(0, int), Normalize(mean=[0.5], std=[1]), CPU)
+    heat = occlusion(
+        Classifier(Corner(), Normalize(mean=[0.5], std=[1])), np.zeros((0, 8, 8), np.uint8), np.zeros(0, int), CPU
+    )
     assert heat.shape == (0, GRID, GRID)
 
 
 def test_transformers_are_explained() -> None:
     net = create_model("vit_b_32", 3, (3, 32, 32))
     images = np.random.default_rng(0).integers(0, 256, (1, 32, 32, 3), np.uint8)
-    heat = occlusion(net, images, np.array([2]), Normalize(mean=[0.5] * 3, std=[0.25] * 3), CPU)
+    heat = occlusion(Classifier(net, Normalize(mean=[0.5] * 3, std=[0.25] * 3)), images, np.array([2]), CPU)
     assert np.isfinite(heat).all()

@@ -27,6 +27,7 @@ def write_model(folder: Path, network: str = "dash", classes: tuple[str, ...] = 
         input_shape=MNIST,
         fit="pad",
         normalize=Normalize(mean=[0.1], std=[0.3]),
+        test_time_augmentation=False,
         fingerprint={},
     )
     save_model(folder / MODEL, create_model(network, len(classes), MNIST), metadata)

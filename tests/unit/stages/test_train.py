@@ -12,7 +12,7 @@ from torch import nn
 from torchvision.models import get_model_weights
 
 from src.data.dataset import Dataset, load_split, save_dataset
-from src.models.inference import evaluate
+from src.models.inference import Classifier, evaluate
 from src.models.model_file import load_model
 from src.params import Normalize, Params
 from src.registry import MODELS, ModelSpec
@@ -219,16 +219,32 @@ def test_network_of_torchvision_trains_on_color_images_and_is_evaluated_with_the
     pixels = write_color_splits(PREPARED).images.reshape(-1, 3) / 255
     params = color_params(params, "shufflenet_v2_x0_5", normalize="auto", learning_rate=0.3, epochs=2.0)
     main(params, PREPARED, CHECKPOINTS, MODEL, METRICS)
-    net, metadata = load_model(MODEL)
+    classifier, metadata = load_model(MODEL)
     assert (metadata.network, metadata.input_shape, metadata.fit) == ("shufflenet_v2_x0_5", (3, 32, 32), "crop")
     assert metadata.normalize.mean == [round(value, 4) for value in pixels.mean(axis=0).tolist()]
     assert metadata.normalize.std == [round(value, 4) for value in pixels.std(axis=0).tolist()]
     evaluate_stage(params, PREPARED, MODEL, METRICS)
-    loss, accuracy = evaluate(net, load_split(PREPARED, "test"), metadata.normalize, torch.device("cpu"))
+    loss, accuracy = evaluate(classifier, load_split(PREPARED, "test"), torch.device("cpu"))
     found = json.loads((METRICS / "evaluate.json").read_text())
     assert (found["loss"], found["accuracy"]) == (pytest.approx(loss, rel=1e-5), pytest.approx(accuracy))
-    other = Normalize(mean=[0.5] * 3, std=[0.5] * 3)
-    assert evaluate(net, load_split(PREPARED, "test"), other, torch.device("cpu"))[0] != pytest.approx(loss, rel=1e-3)
+    other = Classifier(classifier.net, Normalize(mean=[0.5] * 3, std=[0.5] * 3))
+    assert evaluate(other, load_split(PREPARED, "test"), torch.device("cpu"))[0] != pytest.approx(loss, rel=1e-3)
+
+
+def test_augmentation_at_test_time_is_stored_with_the_model_and_used_everywhere(
+    tmp_path: Path, params: Params, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_color_splits(PREPARED)
+    params = color_params(params, "squeezenet1_1", test_time_augmentation=True)
+    main(params, PREPARED, CHECKPOINTS, MODEL, METRICS)
+    evaluate_stage(params, PREPARED, MODEL, METRICS)
+    classifier, metadata = load_model(MODEL)
+    plain = Classifier(classifier.net, metadata.normalize)
+    for split, file, key in (("validation", "train.json", "validation_loss"), ("test", "evaluate.json", "loss")):
+        data, found = load_split(PREPARED, split), json.loads((METRICS / file).read_text())[key]
+        assert found == pytest.approx(evaluate(classifier, data, torch.device("cpu"))[0], rel=1e-5)
+        assert found != pytest.approx(evaluate(plain, data, torch.device("cpu"))[0], rel=1e-5)
 
 
 def test_given_normalization_is_stored_with_the_model(

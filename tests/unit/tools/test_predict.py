@@ -41,7 +41,13 @@ def metadata(classes: tuple[str, ...] = ("cat", "dog"), shape: tuple[int, int, i
     network = "tiny" if shape[0] == 1 else "squeezenet1_1"
     normalize = Normalize(mean=[0.5] * shape[0], std=[0.25] * shape[0])
     return ModelMetadata(
-        network=network, classes=classes, input_shape=shape, fit="crop", normalize=normalize, fingerprint={}
+        network=network,
+        classes=classes,
+        input_shape=shape,
+        fit="crop",
+        normalize=normalize,
+        test_time_augmentation=False,
+        fingerprint={},
     )
 
 
@@ -110,9 +116,9 @@ def test_predictions_equal_those_of_the_arrays(
     monkeypatch.setattr(predict, "EVALUATION_BATCH", 2)
     output, log = run(monkeypatch, capsys, images, "--model", model, "--json", "--top", 2)
     results = json.loads(output)
-    net, about = load_model(model)
+    classifier, about = load_model(model)
     arrays = np.stack(list(read_images([result["image"] for result in results], about)))  # type: ignore[arg-type]
-    expected = predict_arrays(net, arrays, about.normalize, torch.device("cpu")).exp()
+    expected = predict_arrays(classifier, arrays, torch.device("cpu")).exp()
     for result, row in zip(results, expected.tolist(), strict=True):
         assert {item["class"]: item["probability"] for item in result["top"]} == {
             name: pytest.approx(value, abs=1e-4) for name, value in zip(about.classes, row, strict=True)

@@ -214,7 +214,7 @@ def test_metrics_are_means_over_images_not_batches(new_state: NewState) -> None:
     """At a learning rate of almost 0, training and evaluation agree on 75 images in batches of 32, 32 and 11."""
     state, data = new_state("net", images=75, learning_rate=1e-12, **PLAIN), random_dataset(75)
     (metrics,) = train(state, data)
-    loss, accuracy = evaluate(state.net, data, state.normalize, state.compute.device)
+    loss, accuracy = evaluate(state.classifier, data, state.compute.device)
     assert metrics["train_loss"] == pytest.approx(loss, rel=1e-4)
     assert metrics["train_accuracy"] == accuracy
 
@@ -241,7 +241,7 @@ def test_validation_evaluates_the_network_of_this_step(new_state: NewState) -> N
     seen: list[HistoryRow] = []
 
     def on_row(history: list[HistoryRow]) -> None:
-        loss, accuracy = evaluate(state.net, validation_set, state.normalize, state.compute.device)
+        loss, accuracy = evaluate(state.classifier, validation_set, state.compute.device)
         seen.append({"validation_loss": loss, "validation_accuracy": accuracy})
         assert len(history) == len(seen)
 
