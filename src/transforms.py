@@ -1,4 +1,4 @@
-"""Preprocess batches of images, and augment each image at random. The results match torchvision's transforms."""
+"""Preprocess and augment batches of images. The results match torchvision's transforms."""
 
 import math
 from dataclasses import dataclass
@@ -130,10 +130,13 @@ def shift_pixels(images: Tensor, offset: Tensor) -> Tensor:
 
 
 def shift_four_ways(images: Tensor) -> list[Tensor]:
-    """Return four copies of images, shifted by one pixel up, down, left and right. Out-of-bounds pixels are 0.
+    """Return four copies of a batch, each shifted by one pixel: up, down, left, right. Out-of-bounds pixels are 0.
 
     Args:
         images: uint8 [batch, height, width] or [batch, height, width, 3].
+
+    Returns:
+        Tensors of the same shape and dtype.
     """
     height, width = images.shape[1:3]
     padded = F.pad(images, [0, 0] * (images.ndim - 3) + [1] * 4)

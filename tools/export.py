@@ -33,8 +33,8 @@ TEST_SET = Path("data/prepared/test.safetensors")
 TOLERANCE = 1e-4  # largest accepted difference between the probabilities of torch and onnxruntime
 
 
-class Exported(nn.Module):
-    """What is exported: a classifier that returns probabilities instead of their logarithms."""
+class ProbabilityModel(nn.Module):
+    """A classifier that returns probabilities instead of their logarithms."""
 
     def __init__(self, classifier: Classifier) -> None:
         super().__init__()
@@ -46,14 +46,14 @@ class Exported(nn.Module):
         return log_probabilities.exp()
 
 
-def to_onnx(network: Exported, images: np.ndarray, metadata: dict[str, str]) -> bytes:
+def to_onnx(classifier: ProbabilityModel, images: np.ndarray, metadata: dict[str, str]) -> bytes:
     """Return an ONNX model for any batch size.
 
     Raises:
         PipelineError: torch cannot export this network.
 
     Args:
-        network: from images to probabilities.
+        classifier: maps images to probabilities.
         images: uint8, an example of two images or more.
         metadata: text by key.
     """
@@ -61,7 +61,7 @@ def to_onnx(network: Exported, images: np.ndarray, metadata: dict[str, str]) -> 
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # deprecations inside torch's exporter
             program = torch.onnx.export(
-                network,
+                classifier,
                 (torch.from_numpy(images),),
                 input_names=["images"],
                 output_names=["probabilities"],
@@ -85,11 +85,11 @@ def commit_of(model: Path) -> str:
     return done.stdout.split("\n")[0]
 
 
-def compare(network: Exported, model: bytes, images: np.ndarray) -> tuple[pd.DataFrame, int, float]:
+def compare(classifier: ProbabilityModel, model: bytes, images: np.ndarray) -> tuple[pd.DataFrame, int, float]:
     """Run torch and onnxruntime on the same images.
 
     Args:
-        network: in torch.
+        classifier: the model in torch.
         model: the same network as ONNX.
         images: uint8 [n, height, width] or [n, height, width, 3].
 
@@ -104,7 +104,7 @@ def compare(network: Exported, model: bytes, images: np.ndarray) -> tuple[pd.Dat
     batches = [images[start : start + size] for start in range(0, len(images), size)]
     outputs, speed = [], {}
     for name, run in (
-        ("torch", lambda batch: network(torch.from_numpy(batch)).numpy()),
+        ("torch", lambda batch: classifier(torch.from_numpy(batch)).numpy()),
         ("onnxruntime", lambda batch: session.run(None, {"images": batch})[0]),
     ):
         start = time.perf_counter()
@@ -122,23 +122,23 @@ def main() -> None:
     parser.add_argument("--model", type=Path, default=MODEL, metavar="PATH", help=f"instead of {MODEL}")
     options = parser.parse_args()
     with exit_on_error():
-        classifier, metadata = load_model(options.model)
+        model, metadata = load_model(options.model)
         test_set = load_dataset(TEST_SET)
         check_test_set(test_set, metadata)
         images = test_set.images
-        network = Exported(classifier)
+        classifier = ProbabilityModel(model)
         properties = {"network": metadata.network, "commit": commit_of(options.model)}
-        model = to_onnx(network, images[:2], {"classes": json.dumps(metadata.classes), **properties})
-        table, different, largest = compare(network, model, images)
+        exported = to_onnx(classifier, images[:2], {"classes": json.dumps(metadata.classes), **properties})
+        table, different, largest = compare(classifier, exported, images)
         if largest > TOLERANCE:
             raise PipelineError(
                 f"probabilities of onnxruntime and torch differ by {largest:.2g}, expected at most {TOLERANCE:.2g}",
                 "make .venv/ready   # installs the tested versions; then repeat the command",
             )
-        write_bytes(options.target, model)
+        write_bytes(options.target, exported)
     print(table.to_string())
     print(f"{different} of {len(images):,} test images change class; probabilities differ by at most {largest:.1g}")
-    print(f"wrote {options.target}: {len(model):,} bytes, commit {properties['commit'] or 'none'}")
+    print(f"wrote {options.target}: {len(exported):,} bytes, commit {properties['commit'] or 'none'}")
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ def occlusion(classifier: Classifier, images: np.ndarray, targets: np.ndarray, d
     Source: Zeiler and Fergus, Visualizing and Understanding Convolutional Networks, 2014.
 
     Args:
-        classifier: on `device`. The mean of its normalization is the mask.
+        classifier: a classifier on `device`. Masked pixels get the mean of its normalization.
         images: uint8 [n, height, width] or [n, height, width, 3].
         targets: integers [n], the class to explain for each image.
         device: where to compute.

@@ -17,13 +17,18 @@ EVALUATION_PIXELS = 2_500_000  # per batch, at most: 49 images of 224 x 224, wit
 
 
 class Classifier(nn.Module):
-    """A network together with everything between images and probabilities.
+    """A network with normalization before it and log-softmax after it.
 
-    With test-time augmentation, a probability is the mean over the image and four copies of it, shifted by one pixel.
+    With test-time augmentation, its probabilities are the mean over an image and four copies, shifted by one pixel.
     Source: Krizhevsky et al., ImageNet Classification with Deep Convolutional Neural Networks, 2012.
+
+    Args:
+        net: maps normalized images to logits or log-probabilities.
+        normalize: mean and standard deviation of the pixels that the network was trained with.
+        test_time_augmentation: whether to average over shifted copies; takes five times as long.
     """
 
-    def __init__(self, net: nn.Module, normalize: Normalize, test_time_augmentation: bool = False) -> None:
+    def __init__(self, net: nn.Module, normalize: Normalize, test_time_augmentation: bool) -> None:
         super().__init__()
         self.net, self.normalize, self.test_time_augmentation = net, normalize, test_time_augmentation
 
@@ -45,7 +50,7 @@ def predict(classifier: Classifier, images: np.ndarray, device: torch.device) ->
     """Return log-probabilities, float32 [n, classes] on the CPU.
 
     Args:
-        classifier: on `device`.
+        classifier: a classifier on `device`.
         images: uint8 [n, height, width] or [n, height, width, 3].
         device: where to compute.
     """

@@ -37,7 +37,7 @@ class ModelMetadata(StrictModel):
     input_shape: tuple[int, int, int]
     fit: str
     normalize: Normalize
-    test_time_augmentation: bool
+    test_time_augmentation: bool = False  # older files do not have it
     fingerprint: dict[str, str | int]
     run: dict[str, Any] = Field(default_factory=dict)
 

@@ -40,6 +40,7 @@ def model_card(
     train, fingerprint = params.train, training["fingerprint"]
     height, width, *color = audit["test"]["shape"]
     kind, pretrained = "color" if color else "gray", ", pretrained on ImageNet" * params.model.pretrained
+    averaged = ", averages over five shifted copies of an image" * train.test_time_augmentation
     split = "validation" if params.prepare.validation else "test"
     measured = f"accuracy on {audit['validation']['images']:,} {split} images after training"
     known = "exact or near" if "nearly_shared" in audit else "exact"
@@ -65,7 +66,7 @@ def model_card(
 Classifies {kind} images of {height} x {width} pixels into {len(confusion)} classes: {classes}.
 
 - File: `{model}`, SHA-256 `{hashlib.sha256(model.read_bytes()).hexdigest()}`
-- Network: `{params.model.name}`, {training["parameters"]:,} parameters{pretrained}
+- Network: `{params.model.name}`, {training["parameters"]:,} parameters{pretrained}{averaged}
 - Training: {train.epochs:g} epochs on {audit["train"]["images"]:,} images with {train.optimizer}, learning rate
   {train.learning_rate:g}, batch size {train.batch_size}, seed {train.seed}. All other settings are in `params.yaml` of
   the same commit.

@@ -148,5 +148,6 @@ def _restore_tensors(state: TrainState, tensors: dict[str, Tensor]) -> None:
             optimizer, (index, name) = state.optimizers[int(prefix)], rest.split("/")
             weight = [weight for group in optimizer.param_groups for weight in group["params"]][int(index)]
             # buffers like the momentum get the layout of their weight; AdamW's step counter has a different shape
-            value = torch.empty_like(weight if tensor.shape == weight.shape else tensor)
-            optimizer.state[weight][name] = value.copy_(tensor)
+            like = weight if tensor.shape == weight.shape else tensor
+            # fused AdamW reads the step counter on the device of the weight
+            optimizer.state[weight][name] = torch.empty_like(like, device=weight.device).copy_(tensor)

@@ -54,7 +54,7 @@ class TrainState:
 
     @property
     def classifier(self) -> Classifier:
-        """The network, as validation uses it and as the model file stores it."""
+        """The network with its normalization and test-time augmentation, as `load_model` returns it."""
         return Classifier(self.net, self.normalize, self.settings.test_time_augmentation)
 
     @property

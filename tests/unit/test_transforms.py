@@ -18,6 +18,7 @@ from src.transforms import (
     measure_normalization,
     preprocess,
     sample_augmentations,
+    shift_four_ways,
     shift_pixels,
     to_float,
     warp,
@@ -108,6 +109,12 @@ def test_shift_pixels_reads_further_right_and_down() -> None:
     image = torch.tensor([[1.0, 2.0], [3.0, 4.0]]).reshape(1, 1, 2, 2)
     assert shift_pixels(image, torch.tensor([[1, 0]])).flatten().tolist() == [2, 0, 4, 0]
     assert shift_pixels(image, torch.tensor([[0, -1]])).flatten().tolist() == [0, 0, 1, 2]
+
+
+def test_four_shifts_move_up_down_left_and_right() -> None:
+    image = torch.tensor([[[1, 2], [3, 4]]], dtype=torch.uint8)
+    copies = [copy.flatten().tolist() for copy in shift_four_ways(image)]
+    assert copies == [[3, 4, 0, 0], [0, 0, 1, 2], [2, 0, 4, 0], [0, 1, 0, 3]]
 
 
 def test_rotation_is_not_a_shift() -> None:

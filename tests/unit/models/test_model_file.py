@@ -26,7 +26,7 @@ def metadata(network: str = "net", shape: Shape = MNIST) -> ModelMetadata:
         input_shape=shape,
         fit="pad",
         normalize=Normalize(mean=[0.1] * shape[0], std=[0.3] * shape[0]),
-        test_time_augmentation=False,
+        test_time_augmentation=True,
         fingerprint={"torch": "2", "threads": 1},
     )
 
@@ -51,6 +51,7 @@ def test_saved_model_is_loaded_unchanged(tmp_path: Path, name: str, shape: Shape
     net = create_model(name, 10, shape).to(memory_format=torch.channels_last)
     save_model(tmp_path / "a", net, metadata(name, shape))
     classifier, about = load_model(tmp_path / "a")
+    assert (classifier.normalize, classifier.test_time_augmentation) == (about.normalize, True)
     loaded = classifier.net
     assert about == metadata(name, shape)
     assert type(loaded) is type(net)
@@ -67,6 +68,13 @@ def test_same_model_gives_the_same_bytes(path: Path) -> None:
     classifier, about = load_model(path)
     save_model(path, classifier.net, about)
     assert path.read_bytes() == before
+
+
+def test_older_file_has_no_test_time_augmentation(path: Path) -> None:
+    arrays, values = load_tensors(path)
+    del values["test_time_augmentation"]
+    save_tensors(path, arrays, values)
+    assert not load_model(path)[0].test_time_augmentation
 
 
 def test_arrays_are_contiguous() -> None:

@@ -92,6 +92,12 @@ def test_card_of_a_pretrained_network_for_color_images(params: Params, model: Pa
     assert "- Network: `dash32`, 141,642 parameters, pretrained on ImageNet" in text
 
 
+def test_card_names_test_time_augmentation(params: Params, model: Path) -> None:
+    changed = params.model_copy(update={"train": params.train.model_copy(update={"test_time_augmentation": True})})
+    text = model_card(changed, model, AUDIT, TRAINING, EVALUATION, CONFUSION)
+    assert "- Network: `dash32`, 141,642 parameters, averages over five shifted copies of an image" in text
+
+
 def test_card_shortens_a_long_list_of_classes(params: Params, model: Path) -> None:
     names = [f"c{index}" for index in range(100)]
     confusion = pd.DataFrame(np.diag(range(100)), names, names)  # c0 has no images

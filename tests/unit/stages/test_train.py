@@ -227,11 +227,11 @@ def test_network_of_torchvision_trains_on_color_images_and_is_evaluated_with_the
     loss, accuracy = evaluate(classifier, load_split(PREPARED, "test"), torch.device("cpu"))
     found = json.loads((METRICS / "evaluate.json").read_text())
     assert (found["loss"], found["accuracy"]) == (pytest.approx(loss, rel=1e-5), pytest.approx(accuracy))
-    other = Classifier(classifier.net, Normalize(mean=[0.5] * 3, std=[0.5] * 3))
+    other = Classifier(classifier.net, Normalize(mean=[0.5] * 3, std=[0.5] * 3), test_time_augmentation=False)
     assert evaluate(other, load_split(PREPARED, "test"), torch.device("cpu"))[0] != pytest.approx(loss, rel=1e-3)
 
 
-def test_augmentation_at_test_time_is_stored_with_the_model_and_used_everywhere(
+def test_test_time_augmentation_is_stored_with_the_model_and_used_by_train_and_evaluate(
     tmp_path: Path, params: Params, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -240,7 +240,7 @@ def test_augmentation_at_test_time_is_stored_with_the_model_and_used_everywhere(
     main(params, PREPARED, CHECKPOINTS, MODEL, METRICS)
     evaluate_stage(params, PREPARED, MODEL, METRICS)
     classifier, metadata = load_model(MODEL)
-    plain = Classifier(classifier.net, metadata.normalize)
+    plain = Classifier(classifier.net, metadata.normalize, test_time_augmentation=False)
     for split, file, key in (("validation", "train.json", "validation_loss"), ("test", "evaluate.json", "loss")):
         data, found = load_split(PREPARED, split), json.loads((METRICS / file).read_text())[key]
         assert found == pytest.approx(evaluate(classifier, data, torch.device("cpu"))[0], rel=1e-5)

@@ -15,12 +15,13 @@ from src.data.dataset import Dataset, save_dataset
 from src.data.tensor_file import load_tensors
 from src.models.small import Dash
 from src.params import Params
-from src.registry import MODELS
+from src.registry import MODELS, create_model
 from src.training import checkpoint, loop
 from src.training.checkpoint import Checkpoints, describe_run, run_hash
 from src.training.loop import train
+from src.training.optimizers import build_optimizers
 from src.training.state import HistoryRow, TrainState
-from tests.helpers import random_dataset
+from tests.helpers import MNIST, random_dataset
 
 NewState = Callable[..., TrainState]
 GRAY = TRAIN_SET, VALIDATION_SET = random_dataset(20), random_dataset(10, seed=1)
@@ -205,6 +206,18 @@ def test_restore_sets_step_seconds_sums_and_weights(state: TrainState, new_state
     assert checkpoints_in(tmp_path).restore(other) == [{"epoch": 1, "train_loss": 1 / 3}]
     assert (other.step, other.seconds, other.sums.tolist()) == (5, 1.5, [0.1, 2, 3])
     assert torch.equal(other.net.head.weight, state.net.head.weight)
+
+
+def test_restored_optimizer_state_is_on_the_device_of_the_weights(new_state: NewState, tmp_path: Path) -> None:
+    """Fused AdamW reads its step counter on the GPU; the device `meta` stands for one."""
+    state = new_state("dash", images=64, batch_size=32, optimizer="adamw")
+    train(state, random_dataset(64), None, checkpoints_in(tmp_path))
+    net = create_model("dash", 10, MNIST).to("meta")
+    other = dataclasses.replace(state, net=net, optimizers=build_optimizers(net, state.settings, state.compute))
+    checkpoints_in(tmp_path).restore(other)
+    values = [value for values in other.optimizers[0].state.values() for value in values.values()]
+    assert len(values) == 3 * len(list(net.parameters()))
+    assert {value.device.type for value in values} == {"meta"}
 
 
 def test_restore_reports_where_it_resumes(
