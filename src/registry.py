@@ -39,6 +39,7 @@ MODELS = {
     "dash64": ModelSpec("src.models.small:Dash64"),
     "conv7": ModelSpec("src.models.small:Conv7"),
     "tiny": ModelSpec("src.models.small:Tiny"),
+    "micro": ModelSpec("src.models.small:Micro"),
 }
 
 

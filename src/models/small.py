@@ -87,6 +87,42 @@ class Tiny(nn.Sequential):
         self.add_module("head", nn.Linear(26, num_classes))
 
 
+class Micro(nn.Sequential):
+    """One convolution at 26 pixels, depthwise-separable ones from 13 to 5, then average pooling.
+
+    It has 997 parameters for 10 classes. Without padding, the convolutions themselves shrink 13 pixels to 5. Maps
+    normalized images [batch, 1, 28, 28] to logits [batch, classes]. Widths and LeakyReLU are those of JoshWarn,
+    Parameter-Efficient-MNIST, 2023, with batch norm instead of dropout.
+    """
+
+    def __init__(self, num_classes: int) -> None:
+        super().__init__(
+            nn.Conv2d(1, 7, kernel_size=3, bias=False),
+            UnscaledBatchNorm2d(7),
+            nn.MaxPool2d(2),
+            nn.LeakyReLU(0.2),
+            *separable_without_padding(7, 10),
+            *separable_without_padding(10, 10),
+            *separable_without_padding(10, 11),
+            *separable_without_padding(11, 12),
+            nn.AvgPool2d(5),
+            nn.Flatten(),
+        )
+        self.add_module("head", nn.Linear(12, num_classes))
+
+
+class UnscaledBatchNorm2d(nn.BatchNorm2d):
+    """Batch norm with a bias but without a weight.
+
+    A positive weight would be redundant: it passes through LeakyReLU and pooling, and can be multiplied into the next
+    layer's weights.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__(channels)
+        self.register_parameter("weight", None)
+
+
 class Separable(nn.Module):
     """A depthwise 3 x 3 convolution and a pointwise 1 x 1 convolution, with a residual connection if shapes agree.
 
@@ -112,4 +148,14 @@ def conv_bn_relu(
         nn.Conv2d(in_channels, out_channels, kernel_size, stride, padding, bias=False),
         nn.BatchNorm2d(out_channels),
         nn.ReLU(),
+    ]
+
+
+def separable_without_padding(in_channels: int, out_channels: int) -> list[nn.Module]:
+    """Return four layers: a depthwise 3 x 3 and a pointwise 1 x 1 convolution, unscaled batch norm, LeakyReLU."""
+    return [
+        nn.Conv2d(in_channels, in_channels, kernel_size=3, groups=in_channels, bias=False),
+        nn.Conv2d(in_channels, out_channels, kernel_size=1, bias=False),
+        UnscaledBatchNorm2d(out_channels),
+        nn.LeakyReLU(0.2),
     ]

@@ -23,6 +23,7 @@ EXPORT = ["python", "-m", "tools.export", "model.onnx"]
         ("net", 28, 1, False),
         ("dash32", 28, 1, True),
         ("tiny", 28, 1, False),
+        ("micro", 28, 1, True),
         ("resnet18", 64, 3, True),
         ("mobilenet_v3_small", 32, 1, False),
     ],

@@ -28,6 +28,7 @@ PARAMETERS = {  # for 10 classes
     "dash64": 541_322,
     "conv7": 463_594,
     "tiny": 4_932,
+    "micro": 997,
     "resnet18": 11_181_642,
 }
 # regnets cannot be built on the meta device: only those with at most 20 million parameters are built
@@ -185,7 +186,7 @@ def test_gray_images_are_repeated_to_three_channels() -> None:
     [
         ("resnet81", (3, 64, 64), False, "unknown model `resnet81`; did you mean resnet18?"),
         ("Net", MNIST, False, "unknown model `Net`; did you mean net?"),
-        ("zebra", MNIST, False, "unknown model `zebra`; known models: net, dash, dash32, dash64, conv7, tiny"),
+        ("zebra", MNIST, False, "unknown model `zebra`; known models: net, dash, dash32, dash64, conv7, tiny, micro"),
         (
             "net", (3, 64, 64), False,
             "`net` does not accept color images of 64 x 64 pixels; resnet18 and mobilenet_v3_small do",

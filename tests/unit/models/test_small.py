@@ -1,9 +1,10 @@
 """The small networks with built-in batch norm."""
 
+import pytest
 import torch
 from torch import nn
 
-from src.models.small import Dash, Separable, Tiny, conv_bn_relu
+from src.models.small import Dash, Separable, Tiny, UnscaledBatchNorm2d, conv_bn_relu
 
 
 def test_dash_ignores_the_two_outermost_pixels() -> None:
@@ -29,6 +30,21 @@ def test_separable_adds_its_input_if_shapes_agree() -> None:
     assert torch.equal(same(images), images + same.pointwise(same.depthwise(images)))
     assert torch.equal(wider(images), wider.pointwise(wider.depthwise(images)))
     assert wider(images).shape == (2, 12, 5, 5)
+
+
+@pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
+def test_unscaled_batch_norm_equals_batch_norm_with_a_weight_of_1(precision: torch.dtype) -> None:
+    usual, unscaled = nn.BatchNorm2d(4), UnscaledBatchNorm2d(4)
+    assert [name for name, _ in unscaled.named_parameters()] == ["bias"]
+    images = (torch.randn(3, 4, 5, 5, dtype=precision) * 2 + 1).contiguous(memory_format=torch.channels_last)
+    results = []
+    for layer in (usual, unscaled):
+        nn.init.constant_(layer.bias, 0.5)
+        images = images.detach().requires_grad_()
+        (layer(images).float() ** 3).sum().backward()
+        results.append((layer.bias.grad, images.grad, layer.eval()(images)))
+    for left, right in zip(*results, strict=True):
+        torch.testing.assert_close(left, right)
 
 
 def test_conv_bn_relu_is_a_convolution_without_bias_batch_norm_and_relu() -> None:
