@@ -76,7 +76,7 @@ def write_tiny_project(folder: Path) -> None:
         {
             "prepare.validation": VALIDATION,
             "train.batch_size": 64,
-            "train.threads": 1,  # two tests run side by side
+            "train.threads": 1,  # several tests run side by side
         },
     )
 

@@ -34,6 +34,12 @@ def train(folder: Path, processes: int, **changes: object) -> Completed:
     return run(TRAIN, folder, check=False, PYTHONPATH=str(ROOT))
 
 
+def torchrun(folder: Path, *options: str) -> Completed:
+    """Train with two processes that torchrun starts, as on several hosts."""
+    command = ["python", "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", *options, *TRAIN[1:]]
+    return run(command, folder, check=False, PYTHONPATH=str(ROOT))
+
+
 def history(folder: Path) -> pd.DataFrame:
     return pd.read_csv(folder / "metrics/history.csv")
 
@@ -111,10 +117,11 @@ def test_invalid_batch_size_is_reported_once(project: Path) -> None:
 
 
 def test_diverging_training_of_two_processes_is_an_error(project: Path) -> None:
-    """It ends, although torchrun restarts it a few times."""
-    edit_params(project, {"model.name": "net"})
-    changes = {"optimizer": "sgd", "learning_rate": 10.0, "momentum": 0.9, "initialization": "kaiming"}
-    done = train(project, processes=2, epochs=4.0, **changes)
+    """It ends, although torchrun restarts it."""
+    settings = {"optimizer": "sgd", "learning_rate": 10.0, "momentum": 0.9, "initialization": "kaiming"}
+    changes = {"processes": 2, "epochs": 4.0, **settings}
+    edit_params(project, {"model.name": "net", **{f"train.{key}": value for key, value in changes.items()}})
+    done = torchrun(project, "--max-restarts=1")
     assert done.returncode
     assert "error: training diverged at epoch 0.8 with train.learning_rate 10:" in done.stderr
     assert "IndexError" not in done.stderr
@@ -122,8 +129,7 @@ def test_diverging_training_of_two_processes_is_an_error(project: Path) -> None:
 
 def test_torchrun_with_another_number_of_processes_is_an_error(project: Path) -> None:
     edit_params(project, {"train.processes": 1})
-    command = ["python", "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", *TRAIN[1:]]
-    done = run(command, project, check=False, PYTHONPATH=str(ROOT))
+    done = torchrun(project)
     assert done.returncode
     assert "error: torchrun started 2 processes, but train.processes is 1" in done.stderr
     assert "hint: dvc exp run -S train.processes=2" in done.stderr

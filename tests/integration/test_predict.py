@@ -95,14 +95,17 @@ def count_agreement(digits: list[np.ndarray], expected: list[str]) -> int:
 
 
 @pytest.mark.real
-def test_99_percent_of_photographed_digits_are_classified_like_the_originals(count: Callable[[str], None]) -> None:
-    test_set, random = load_split(ROOT / "data/prepared", "test"), np.random.default_rng(0)
+@pytest.mark.parametrize("seed", [0, 1])
+def test_99_percent_of_photographed_digits_are_classified_like_the_originals(
+    seed: int, count: Callable[[str], None]
+) -> None:
+    test_set, random = load_split(ROOT / "data/prepared", "test"), np.random.default_rng(seed)
     predicted = pd.read_csv(ROOT / "metrics/predictions.csv", dtype=str)["predicted"]
-    chosen = random.permutation(len(test_set))[:500]
+    chosen = random.permutation(len(test_set))[:250]
     photos = (photo(test_set.images[index], random, dark=bool(random.integers(2))) for index in chosen)
     same = count_agreement([extract_digit(read_image(io.BytesIO(file))) for file in photos], list(predicted[chosen]))
-    count(f"{same} of 500 photos of test digits are read as the digits themselves")
-    assert same >= 495
+    count(f"{same} of 250 photos of test digits are read as the digits themselves")
+    assert same >= 248
 
 
 @pytest.mark.real
