@@ -121,7 +121,7 @@ def train_step(state: TrainState, images: Tensor, labels: Tensor) -> None:
     settings = state.settings
     with state.compute.autocast():
         state.model.train()
-        torch.manual_seed(derive_seed(settings.seed, state.step, rank()))  # for random layers, such as dropout
+        seed_random_layers(derive_seed(settings.seed, state.step, rank()), state.compute.device)
         output = state.model(images).float()
         # log_softmax does not change log-probabilities, so this is also the negative log-likelihood of Net's output
         loss = F.cross_entropy(output, labels, label_smoothing=settings.label_smoothing)
@@ -173,6 +173,16 @@ def check_losses(metrics: HistoryRow, settings: Train) -> None:
             f"{found}",
             f"dvc exp run -S train.learning_rate={settings.learning_rate / 10:g}",
         )
+
+
+def seed_random_layers(seed: int, device: torch.device) -> None:
+    """Seed the generators of the CPU and of `device`, which random layers such as dropout use.
+
+    `torch.manual_seed` would also prepare the seeds of devices that are not in use, which takes 0.4 ms.
+    """
+    torch.default_generator.manual_seed(seed)
+    if device.type != "cpu":
+        torch.get_device_module(device).manual_seed(seed)
 
 
 def derive_seed(*keys: int) -> int:
