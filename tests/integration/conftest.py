@@ -13,6 +13,11 @@ from tests.helpers import run_stage_in, write_tiny_project
 from tests.integration.processes import Process, start_process
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Start the longest test first. At the end, it would keep only one of several processes busy."""
+    items.sort(key=lambda item: item.path.name != "test_sweep.py")
+
+
 @pytest.fixture(scope="session")
 def prepared_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A tiny project after the stage `prepare`. Copy it to change it."""
