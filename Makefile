@@ -41,7 +41,7 @@ test-long: .venv/ready ## Run the crash tests: kill training runs and dvc many t
 	pytest -m long
 
 test-real: repro ## Test whether the trained model classifies photos and printed digits
-	pytest -m real
+	pytest -m real tests/integration/test_predict.py
 
 ##@ Check that results are reproducible
 
