@@ -23,6 +23,7 @@ from pydantic import (
     Field,
     PlainSerializer,
     ValidationError,
+    ValidationInfo,
     model_validator,
 )
 
@@ -97,8 +98,16 @@ class Augmentation(StrictModel):
         return not any(value for value in self.model_dump().values() if not isinstance(value, str))
 
 
+def _checks_model(info: ValidationInfo) -> bool:
+    return info.context is None or bool(info.context["check_model"])
+
+
+def _check_name(name: str, info: ValidationInfo) -> str:
+    return check_name(name) if _checks_model(info) else name
+
+
 class Model(StrictModel):
-    name: Annotated[str, AfterValidator(check_name)]
+    name: Annotated[str, AfterValidator(_check_name)]
     pretrained: bool
 
 
@@ -164,10 +173,11 @@ class Params(StrictModel):
     plot: Plot
 
     @model_validator(mode="after")
-    def _check_consistency(self) -> Self:
+    def _check_consistency(self, info: ValidationInfo) -> Self:
         prepare, model, train = self.prepare, self.model, self.train
-        shape = (prepare.channels, prepare.image_size, prepare.image_size)
-        check_network(model.name, shape, model.pretrained)
+        if _checks_model(info):
+            shape = (prepare.channels, prepare.image_size, prepare.image_size)
+            check_network(model.name, shape, model.pretrained)
         if train.normalize and {len(train.normalize.mean), len(train.normalize.std)} != {prepare.channels}:
             raise ValueError(f"train.normalize needs one mean and one std per channel ({prepare.channels}), or auto")
         if train.augmentation.shift >= prepare.image_size / 2:
@@ -177,14 +187,19 @@ class Params(StrictModel):
         return self
 
 
-def load_params(path: Path) -> Params:
+def load_params(path: Path, check_model: bool = True) -> Params:
     """Read and check params.yaml. DVC itself rejects duplicate keys before it starts a stage.
+
+    Args:
+        path: the file.
+        check_model: whether to check that `model` exists and accepts the images. For a network of torchvision, this
+            imports torch and torchvision.
 
     Raises:
         PipelineError: the file cannot be read, or its values are invalid.
     """
     try:
-        return check_params(load_yaml(path.read_text(encoding="utf-8")), path)
+        return check_params(load_yaml(path.read_text(encoding="utf-8")), path, check_model=check_model)
     except FileNotFoundError:
         message = f"{path} does not exist in {Path.cwd()}"
     except (yaml.YAMLError, ValueError, RecursionError) as error:
@@ -193,7 +208,10 @@ def load_params(path: Path) -> Params:
 
 
 def check_params(
-    values: Any, source: object = "params.yaml", hint: str = "git diff params.yaml   # fix it, then: dvc repro"
+    values: Any,
+    source: object = "params.yaml",
+    hint: str = "git diff params.yaml   # fix it, then: dvc repro",
+    check_model: bool = True,
 ) -> Params:
     """Check parameters against the schema.
 
@@ -201,13 +219,14 @@ def check_params(
         values: nested values by key.
         source: where they come from, for the error message.
         hint: how to correct them, for the error message.
+        check_model: as in `load_params`.
 
     Raises:
         PipelineError: lists every unknown key (with the nearest known one), missing key, wrong type and value out of
             range. A section without such mistakes is also checked for contradictions; the first one is listed.
     """
     try:
-        return Params.model_validate(values)
+        return Params.model_validate(values, context={"check_model": check_model})
     except ValidationError as error:
         problems = [_describe(item) for item in error.errors()]
     count = f"{len(problems)} mistake" + "s" * (len(problems) > 1)

@@ -1,6 +1,9 @@
 """params.yaml is a closed, typed schema: every mistake is listed by its dotted key, all at once."""
 
+import os
 import re
+import subprocess
+import sys
 import tracemalloc
 from pathlib import Path
 from typing import Any
@@ -268,6 +271,15 @@ def test_network_that_does_not_fit_the_images_is_an_error(
     with pytest.raises(PipelineError) as error:
         check_params(for_images(params, name, channels, side, **train))
     assert str(error.value).startswith(f"error: params.yaml has 1 mistake:\n       {message}")
+
+
+def test_without_a_check_of_the_model_no_torch_is_imported(folder: Path) -> None:
+    """As in the stage `plot`. torchvision takes seconds."""
+    (folder / "params.yaml").write_text(TEXT.replace("name: net", "name: resnet18"))
+    code = "import sys; from pathlib import Path; from src.params import load_params"
+    code += "; load_params(Path('params.yaml'), check_model=False)"
+    code += "; assert not {'torch', 'torchvision'} & sys.modules.keys()"
+    subprocess.run([sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": str(ROOT)}, check=True)
 
 
 def test_saturation_needs_color_images(params: Params) -> None:

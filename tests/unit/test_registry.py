@@ -98,7 +98,7 @@ def test_registered_factory_is_imported_when_it_is_called(monkeypatch: pytest.Mo
 
 
 def test_check_of_an_own_network_imports_no_torch() -> None:
-    """The stage `prepare` reads params.yaml, and needs no torch for MNIST."""
+    """The stage `prepare` checks params.yaml, and needs no torch for MNIST."""
     code = "import sys; import src.registry as r; r.check_network('net', (1, 28, 28), False)"
     code += "; assert not {'torch', 'torchvision'} & sys.modules.keys()"
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
