@@ -1,22 +1,11 @@
-"""Measurements in their own processes, and a recipe that DVC runs."""
+"""Measurements in their own processes."""
 
-import json
-import shutil
 from pathlib import Path
 
 import pytest
-import yaml
 
 from benchmarks.bench import measure, run_isolated
-from tests.helpers import ROOT, run
-
-
-def test_dvc_exp_run_accepts_a_recipe_file(finished_clone: Path, tmp_path: Path) -> None:
-    clone = Path(shutil.copytree(finished_clone, tmp_path / "clone", symlinks=True))
-    run(["sh", "-c", "dvc exp run $(cat benchmarks/recipes/dash.txt)"], clone)
-    params = yaml.safe_load((clone / "params.yaml").read_text())
-    assert params["model"]["name"] == "dash"
-    assert json.loads((clone / "metrics/train.json").read_text())["parameters"] == 38_570
+from tests.helpers import ROOT
 
 
 def test_measurement_has_seconds_memory_images_and_a_reproducible_accuracy(

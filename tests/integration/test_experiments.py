@@ -13,22 +13,14 @@ from tools.verify import recorded_outputs
 MODEL = "data/model/model.safetensors"
 
 
-@pytest.mark.parametrize("option", ["--temp", "--queue"])
-def test_experiment_in_a_copy_imports_the_code_of_the_copy(clone: Path, option: str) -> None:
-    marker = clone / "imported.txt"
-    plots = clone / "src/reporting/plots.py"
-    plots.write_text(f"{plots.read_text()}\n\nimport pathlib\n\npathlib.Path({str(marker)!r}).write_text(__file__)\n")
-    run(["dvc", "exp", "run", option, "-S", "plot.dpi=50"], clone)
-    if option == "--queue":
-        run(["dvc", "exp", "run", "--run-all"], clone)
-    assert clone / ".dvc/tmp/exps" in Path(marker.read_text()).parents
-
-
-def test_experiment_in_a_copy_finds_the_raw_files_without_network(clone: Path) -> None:
-    """Another split needs them. The copy of the tree has no data/raw."""
+def test_experiment_in_a_copy_imports_the_code_of_the_copy_and_finds_the_raw_files(clone: Path) -> None:
+    """Another split needs the raw files. The copy of the tree has no data/raw, and there is no network."""
+    marker, code = clone / "imported.txt", clone / "src/data/dataset.py"
+    code.write_text(f"{code.read_text()}\n\nimport pathlib\n\npathlib.Path({str(marker)!r}).write_text(__file__)\n")
     run(["dvc", "exp", "run", "--temp", "--name", "other-split", "-S", "prepare.seed=1", "prepare"], clone)
     assert "other-split" in run(["dvc", "exp", "show", "--csv", "--only-changed"], clone).stdout
     assert "other-split" not in run(["git", "status", "--porcelain"], clone).stdout
+    assert clone / ".dvc/tmp/exps" in Path(marker.read_text()).parents
 
 
 @pytest.mark.parametrize("path", [MODEL, "data/prepared/test.safetensors"])

@@ -106,7 +106,7 @@ def test_resumed_training_with_frozen_epochs_ends_in_the_same_weights(
     def create() -> TrainState:
         return new_state("mobilenet_v3_small", COLOR[0], **changes)
 
-    check_resumed(create, COLOR, (1, 2, 3, 4, 7), tmp_path, monkeypatch)
+    check_resumed(create, COLOR, (2, 3, 5), tmp_path, monkeypatch)
 
 
 def test_checkpoint_of_a_frozen_epoch_holds_the_optimizer_state_of_the_head_only(
@@ -120,29 +120,20 @@ def test_checkpoint_of_a_frozen_epoch_holds_the_optimizer_state_of_the_head_only
     assert all(name.startswith("1/") for name in names)
 
 
-@pytest.mark.parametrize(
-    ("network", "layers"),
-    [("mobilenet_v3_small", {nn.Dropout}), ("efficientnet_b0", {nn.Dropout, StochasticDepth})],
-)
 @pytest.mark.parametrize("optimizer", ["muon", "sgd"])
 def test_resumed_training_with_dropout_and_stochastic_depth_ends_in_the_same_weights(
-    new_state: NewState,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    network: str,
-    layers: set[type],
-    optimizer: str,
+    new_state: NewState, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, optimizer: str
 ) -> None:
     changes = {
         "optimizer": optimizer, "learning_rate": 0.001, "batch_size": 8, "epochs": 1.3,
     }  # fmt: skip
 
     def create() -> TrainState:
-        return new_state(network, COLOR[0], **changes)
+        return new_state("efficientnet_b0", COLOR[0], **changes)
 
     whole = check_resumed(create, COLOR, (1, 3), tmp_path, monkeypatch)
     random = {type(layer) for layer in whole.net.modules() if getattr(layer, "p", 0) > 0}
-    assert random == layers
+    assert random == {nn.Dropout, StochasticDepth}
 
 
 class DashWithDropout(Dash):
