@@ -57,19 +57,6 @@ def test_first_two_steps_have_the_same_loss_with_1_and_4_processes(project: Path
     count(f"4 processes: the loss of the first steps differs by {abs(losses[1] - losses[0]):.0e}")
 
 
-def test_default_recipe_reaches_nearly_the_same_accuracy_with_two_processes(project: Path) -> None:
-    """With batch statistics per process."""
-    accuracies = []
-    for processes in (1, 2):
-        done = train(project, processes, epochs=12.0)
-        assert done.returncode == 0, done.stderr
-        assert history(project)["epoch"].tolist() == list(range(1, 13))
-        assert history(project)["learning_rate"].iloc[-1] < 0.002
-        accuracies.append(history(project)["validation_accuracy"].iloc[-1])
-    assert min(accuracies) > 0.9
-    assert abs(accuracies[0] - accuracies[1]) <= 0.06
-
-
 def workers(agent: int) -> list[psutil.Process]:
     with suppress(psutil.NoSuchProcess):
         return psutil.Process(agent).children()
@@ -80,7 +67,13 @@ def workers(agent: int) -> list[psutil.Process]:
 def test_killed_worker_restarts_from_the_checkpoint(
     project: Path, start: Start, trials: int, count: Callable[[str], None]
 ) -> None:
-    """Kill one of two: torchrun restarts both."""
+    """Kill one of two: torchrun restarts both. The accuracy is nearly the one of one process without a kill.
+
+    The difference comes from batch norm, whose statistics are per process.
+    """
+    assert train(project, processes=1, epochs=20.0).returncode == 0
+    accuracy = history(project)["validation_accuracy"].iloc[-1]
+    assert accuracy > 0.9
     for _ in range(trials):
         edit_params(project, {"train.processes": 2, "train.epochs": 20.0, "train.checkpoint_seconds": 0})
         process = start(TRAIN, project)
@@ -91,6 +84,8 @@ def test_killed_worker_restarts_from_the_checkpoint(
         assert output.count("resuming after step") == 1
         assert "Traceback" not in output
         assert history(project)["epoch"].tolist() == list(range(1, 21))
+        assert history(project)["learning_rate"].iloc[-1] < 0.002
+        assert history(project)["validation_accuracy"].iloc[-1] == pytest.approx(accuracy, abs=0.06)
         assert not (project / "data/checkpoints").exists()
     count(f"{trials} of {trials} runs of two processes survived kill -9 of one")
 

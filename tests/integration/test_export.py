@@ -23,7 +23,6 @@ EXPORT = ["python", "-m", "tools.export", "model.onnx"]
         ("net", 28, 1, False),
         ("dash32", 28, 1, True),
         ("tiny", 28, 1, False),
-        ("micro", 28, 1, True),
         ("mobilenet_v3_small", 32, 3, False),
     ],
 )

@@ -60,5 +60,5 @@ def test_pipeline_runs_on_a_folder_of_images(tmp_path: Path) -> None:
     assert "changed" in run(["dvc", "status", "prepare"], folder).stdout
     run(["dvc", "add", "data/sources/folder"], folder)
     commit(folder, "my images")
-    run(["dvc", "exp", "run", "--temp", "--name", "with-it", "-S", "train.epochs=1.0"], folder)
+    run(["dvc", "exp", "run", "--temp", "--name", "with-it", "-S", "prepare.seed=1", "prepare"], folder)
     assert "with-it" in run(["dvc", "exp", "list"], folder).stdout

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import create_once
 from tests.helpers import ROOT, command_of, edit_params, run
 from tests.integration.processes import Process, checkpoint_files, finish, wait_until
 from tools.verify import recorded_outputs
@@ -48,10 +49,13 @@ def project(prepared: Path) -> Path:
 @pytest.fixture(scope="module")
 def expected(prepared_template: Path, tmp_path_factory: pytest.TempPathFactory) -> list[bytes]:
     """The outputs of an uninterrupted run."""
-    folder = shutil.copytree(prepared_template, tmp_path_factory.mktemp("uninterrupted") / "project")
-    edit_params(folder, SLOW)
-    run(TRAIN, folder, PYTHONPATH=str(ROOT))
-    return contents(folder)
+
+    def create(folder: Path) -> None:
+        shutil.copytree(prepared_template, folder)
+        edit_params(folder, SLOW)
+        run(TRAIN, folder, PYTHONPATH=str(ROOT))
+
+    return contents(create_once(tmp_path_factory, "an uninterrupted run", create))
 
 
 @pytest.fixture
@@ -64,10 +68,13 @@ def slow_clone(clone: Path) -> Path:
 @pytest.fixture(scope="module")
 def recorded(finished_clone: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """The digests that an uninterrupted `dvc repro train` records."""
-    folder = shutil.copytree(finished_clone, tmp_path_factory.mktemp("uninterrupted") / "clone", symlinks=True)
-    edit_params(folder, SLOW)
-    run(REPRO, folder)
-    return recorded_outputs(folder)
+
+    def create(folder: Path) -> None:
+        shutil.copytree(finished_clone, folder, symlinks=True)
+        edit_params(folder, SLOW)
+        run(REPRO, folder)
+
+    return recorded_outputs(create_once(tmp_path_factory, "an uninterrupted clone", create))
 
 
 def start_and_wait(start: Start, command: list[str], folder: Path, moments: random.Random) -> Process:
