@@ -98,16 +98,16 @@ class Augmentation(StrictModel):
         return not any(value for value in self.model_dump().values() if not isinstance(value, str))
 
 
-def _checks_model(info: ValidationInfo) -> bool:
-    return info.context is None or bool(info.context["check_model"])
+def _should_check_model(info: ValidationInfo) -> bool:
+    return bool((info.context or {}).get("check_model", True))
 
 
-def _check_name(name: str, info: ValidationInfo) -> str:
-    return check_name(name) if _checks_model(info) else name
+def _check_name_if_asked(name: str, info: ValidationInfo) -> str:
+    return check_name(name) if _should_check_model(info) else name
 
 
 class Model(StrictModel):
-    name: Annotated[str, AfterValidator(_check_name)]
+    name: Annotated[str, AfterValidator(_check_name_if_asked)]
     pretrained: bool
 
 
@@ -175,7 +175,7 @@ class Params(StrictModel):
     @model_validator(mode="after")
     def _check_consistency(self, info: ValidationInfo) -> Self:
         prepare, model, train = self.prepare, self.model, self.train
-        if _checks_model(info):
+        if _should_check_model(info):
             shape = (prepare.channels, prepare.image_size, prepare.image_size)
             check_network(model.name, shape, model.pretrained)
         if train.normalize and {len(train.normalize.mean), len(train.normalize.std)} != {prepare.channels}:

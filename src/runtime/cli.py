@@ -16,13 +16,16 @@ from src.runtime.errors import PipelineError
 from src.runtime.files import exclusive_lock
 from src.runtime.signals import ignore_signals, raise_on_signals, stop_with_dvc
 
-CHECKS_MODEL = ("prepare", "train")  # as early as possible, and before training; it takes seconds with torchvision
 
-
-def run_stage(main: Callable[..., None]) -> None:
+def run_stage(main: Callable[..., None], check_model: bool = True) -> None:
     """Run `main(params, **paths)` of a stage: each argument after the first becomes a required option `--name PATH`.
 
     It holds the lock of the stage: a second run of the same stage in this folder waits.
+
+    Args:
+        main: the stage.
+        check_model: whether to check `model` in params.yaml. A stage that builds no network from it saves the import of
+            torchvision, which takes seconds.
     """
     gc.enable()  # stages/__init__.py disabled it
     stage = Path(sys.argv[0]).stem
@@ -38,7 +41,7 @@ def run_stage(main: Callable[..., None]) -> None:
         # under torchrun only the main process writes, so only that one takes the lock
         is_main_process = os.environ.get("RANK", "0") == "0"
         with exclusive_lock(Path(f".dvc/tmp/{stage}.lock")) if is_main_process else nullcontext():
-            main(load_params(Path("params.yaml"), check_model=stage in CHECKS_MODEL), **paths)
+            main(load_params(Path("params.yaml"), check_model), **paths)
         if main.__module__ == "__main__":  # not in tests, which call stages in their own process
             exit_quickly()
 

@@ -274,7 +274,7 @@ def test_network_that_does_not_fit_the_images_is_an_error(
 
 
 def test_without_a_check_of_the_model_no_torch_is_imported(folder: Path) -> None:
-    """As in the stage `plot`. torchvision takes seconds."""
+    """The stage `plot` loads params.yaml like this, because importing torchvision takes seconds."""
     (folder / "params.yaml").write_text(TEXT.replace("name: net", "name: resnet18"))
     code = "import sys; from pathlib import Path; from src.params import load_params"
     code += "; load_params(Path('params.yaml'), check_model=False)"

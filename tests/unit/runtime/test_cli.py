@@ -1,5 +1,6 @@
 """The command line of the stages, and how expected errors end a process."""
 
+import runpy
 import signal
 import subprocess
 import sys
@@ -10,7 +11,7 @@ import pytest
 from src.params import Params
 from src.runtime.cli import exit_on_error, exit_with_error, run_stage
 from src.runtime.errors import PipelineError
-from tests.helpers import ROOT
+from tests.helpers import ROOT, command_of
 
 
 @pytest.fixture
@@ -77,6 +78,20 @@ def test_invalid_params_end_a_stage_before_any_work(
         "       train.batch_siz: unknown key; did you mean batch_size?\n"
         "hint: git diff params.yaml   # fix it, then: dvc repro\n"
     )
+
+
+@pytest.mark.parametrize("stage", ["prepare", "inspect", "train", "evaluate", "plot"])
+def test_stages_that_build_no_network_do_not_check_it(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], stage: str
+) -> None:
+    """`prepare` checks to fail early, `train` builds it. The others end with another error, as files are missing."""
+    text = (folder / "params.yaml").read_text()
+    (folder / "params.yaml").write_text(text.replace("name: dash32", "name: zebra"))
+    monkeypatch.setattr(sys, "argv", [f"{stage}.py", *command_of(stage)[3:]])
+    with pytest.raises(SystemExit) as end:
+        runpy.run_path(str(ROOT / f"stages/{stage}.py"), run_name="__main__")
+    assert end.value.code == 1
+    assert ("unknown model `zebra`" in capsys.readouterr().err) == (stage in ("prepare", "train"))
 
 
 @pytest.mark.parametrize(
