@@ -30,9 +30,12 @@ def create_once(factory: pytest.TempPathFactory, name: str, create: Callable[[Pa
     """Return a folder that all pytest-xdist workers share. The first one that needs it creates it."""
     root = factory.getbasetemp()
     root = root.parent if "PYTEST_XDIST_WORKER" in os.environ else root
+    finished = root / f"{name}.finished"
     with FileLock(root / f"{name}.lock"):
-        if not (root / name).exists():
+        if not finished.exists():
+            shutil.rmtree(root / name, ignore_errors=True)
             create(root / name)
+            finished.touch()
     return root / name
 
 

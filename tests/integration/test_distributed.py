@@ -67,7 +67,7 @@ def workers(agent: int) -> list[psutil.Process]:
 def test_killed_worker_restarts_from_the_checkpoint(
     project: Path, start: Start, trials: int, count: Callable[[str], None]
 ) -> None:
-    """Kill one of two: torchrun restarts both. The accuracy is nearly the one of one process without a kill.
+    """Kill one of two: torchrun restarts both. The accuracy stays close to an uninterrupted run with one process.
 
     The difference comes from batch norm, whose statistics are per process.
     """
@@ -75,6 +75,7 @@ def test_killed_worker_restarts_from_the_checkpoint(
     accuracy = history(project)["validation_accuracy"].iloc[-1]
     assert accuracy > 0.9
     for _ in range(trials):
+        shutil.rmtree(project / "metrics")
         edit_params(project, {"train.processes": 2, "train.epochs": 20.0, "train.checkpoint_seconds": 0})
         process = start(TRAIN, project)
         wait_until(lambda: checkpoint_files(project), process)

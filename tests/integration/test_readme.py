@@ -79,7 +79,7 @@ def test_quick_start_runs_as_written(clone: Path) -> None:
 
 
 def test_own_images_are_trained_on_as_written(clone: Path, tmp_path: Path) -> None:
-    """300 color images of three classes, with noise. Three epochs instead of five run the same code in less time."""
+    """300 color images of three classes, with noise. Three epochs and one validation run the same code in less time."""
     edit_params(clone, {"train.epochs": 3, "train.validations": 1})
     random = np.random.default_rng(0)
     for name, color in {"red": (200, 40, 40), "green": (40, 200, 40), "blue": (40, 40, 200)}.items():
