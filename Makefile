@@ -52,7 +52,7 @@ verify-quick: .venv/ready ## Like verify, but with a tenth of an epoch and witho
 	python -m tools.verify --quick
 
 verify-portable: .venv/ready ## Compare a short portable run on this processor with the committed MD5 sums
-	dvc --wait-for-lock repro prepare
+	dvc repro prepare
 	python -m tools.verify --portable
 
 ##@ Measure and maintain
