@@ -48,4 +48,4 @@ def main(params: Params, prepared: Path, model: Path, metrics: Path) -> None:
 
 
 if __name__ == "__main__":
-    run_stage(main, check_model=False)
+    run_stage(main)

@@ -7,10 +7,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from filelock import FileLock
 
 from src.params import Params, load_params
-from tests.helpers import ROOT, commit, new_clone, run, stages_run, write_tiny_project
+from tests.helpers import ROOT, commit, create_once, new_clone, run, stages_run, write_tiny_project
 
 
 @pytest.fixture
@@ -24,19 +23,6 @@ def tiny(tmp_path: Path) -> Path:
     """A folder with the tiny raw files, their sums and params.yaml, and nothing else."""
     write_tiny_project(tmp_path)
     return tmp_path
-
-
-def create_once(factory: pytest.TempPathFactory, name: str, create: Callable[[Path], object]) -> Path:
-    """Return a folder that all pytest-xdist workers share. The first one that needs it creates it."""
-    root = factory.getbasetemp()
-    root = root.parent if "PYTEST_XDIST_WORKER" in os.environ else root
-    finished = root / f"{name}.finished"
-    with FileLock(root / f"{name}.lock"):
-        if not finished.exists():
-            shutil.rmtree(root / name, ignore_errors=True)
-            create(root / name)
-            finished.touch()
-    return root / name
 
 
 @pytest.fixture(scope="session")

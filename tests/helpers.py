@@ -11,12 +11,14 @@ import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import yaml
+from filelock import FileLock
 
 from src.data.dataset import Dataset
 from src.params import load_yaml, override
@@ -184,3 +186,16 @@ def commit(folder: Path, message: str) -> None:
     """Commit all files of a clone."""
     run(["git", "add", "--all"], folder)
     run(["git", "commit", "--quiet", "--message", message], folder)
+
+
+def create_once(factory: pytest.TempPathFactory, name: str, create: Callable[[Path], object]) -> Path:
+    """Return a folder that all pytest-xdist workers share. The first one that needs it creates it."""
+    root = factory.getbasetemp()
+    root = root.parent if "PYTEST_XDIST_WORKER" in os.environ else root
+    finished = root / f"{name}.finished"
+    with FileLock(root / f"{name}.lock"):
+        if not finished.exists():
+            shutil.rmtree(root / name, ignore_errors=True)
+            create(root / name)
+            finished.touch()
+    return root / name

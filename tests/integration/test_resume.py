@@ -11,8 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import create_once
-from tests.helpers import ROOT, command_of, edit_params, run
+from tests.helpers import ROOT, command_of, create_once, edit_params, run
 from tests.integration.processes import Process, checkpoint_files, finish, wait_until
 from tools.verify import recorded_outputs
 
