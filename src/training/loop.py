@@ -28,6 +28,8 @@ from src.training.schedules import learning_rate_factor
 from src.training.state import HistoryRow, TrainState
 from src.transforms import preprocess, sample_augmentations
 
+ORDER, RANDOM_LAYERS = 1, 2  # the uses of a derived seed
+
 
 def train(
     state: TrainState,
@@ -98,8 +100,7 @@ def iterate_batches(state: TrainState, images: Tensor, labels: Tensor, epoch: in
     """
     settings, device = state.settings, state.compute.device
     first, last = epoch * state.steps.per_epoch, min((epoch + 1) * state.steps.per_epoch, state.steps.total)
-    # epochs count from 1 here, as in history.csv
-    generator = torch.Generator().manual_seed(derive_seed(settings.seed, epoch + 1))
+    generator = torch.Generator().manual_seed(derive_seed(settings.seed, ORDER, epoch))
     order = torch.randperm(len(images), generator=generator)
     augmentations = sample_augmentations(len(images), settings.augmentation, generator)
     batches = order.split(settings.batch_size)
@@ -121,7 +122,7 @@ def train_step(state: TrainState, images: Tensor, labels: Tensor) -> None:
     settings = state.settings
     with state.compute.autocast():
         state.model.train()
-        seed_random_layers(derive_seed(settings.seed, state.step, rank()), state.compute.device)
+        seed_random_layers(derive_seed(settings.seed, RANDOM_LAYERS, state.step, rank()), state.compute.device)
         output = state.model(images).float()
         # log_softmax does not change log-probabilities, so this is also the negative log-likelihood of Net's output
         loss = F.cross_entropy(output, labels, label_smoothing=settings.label_smoothing)
@@ -186,5 +187,8 @@ def seed_random_layers(seed: int, device: torch.device) -> None:
 
 
 def derive_seed(*keys: int) -> int:
-    """Return a 64-bit seed for (seed, epoch) or (seed, step, rank): random numbers do not depend on earlier ones."""
+    """Return a 64-bit seed for (seed, use, epoch or step, ...): random numbers do not depend on earlier ones.
+
+    Trailing zeros do not count, so equal uses need equally many keys.
+    """
     return int(np.random.SeedSequence(keys).generate_state(1, np.uint64)[0])

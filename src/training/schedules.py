@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from decimal import Decimal
 
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
@@ -27,7 +28,7 @@ class StepCount:
     @classmethod
     def of(cls, images: int, settings: Train) -> "StepCount":
         per_epoch = math.ceil(images / settings.batch_size)
-        total = math.ceil(per_epoch * settings.epochs)
+        total = math.ceil(per_epoch * Decimal(str(settings.epochs)))  # 1.1 epochs of 430 steps are 473 steps, not 474
         return cls(per_epoch, total, max(settings.validations, math.ceil(settings.epochs)))
 
     def ends_row(self, step: int) -> bool:

@@ -37,6 +37,7 @@ class TrainState:
         steps: steps per epoch and in total, and rows of the history.
         sums: loss, correct predictions and images since the last row of the history, float64 [3], or float32 on mps.
         step: steps done.
+        is_frozen: whether only the head is trainable.
         seconds: time spent on these steps.
     """
 
@@ -50,6 +51,7 @@ class TrainState:
     steps: StepCount
     sums: Tensor
     step: int = 0
+    is_frozen: bool = False
     seconds: float = 0.0
 
     @property
@@ -64,12 +66,14 @@ class TrainState:
 
     def set_trainable(self, epoch: int) -> None:
         """Make only the head trainable before epoch `train.freeze_epochs`, and from then on all parameters."""
-        if self.settings.freeze_epochs:
+        is_frozen = epoch < self.settings.freeze_epochs
+        if is_frozen != self.is_frozen:
+            self.is_frozen = is_frozen
             head = set(self.net.get_submodule(find_head(self.net)).parameters())
             for group in (group for optimizer in self.optimizers for group in optimizer.param_groups):
                 for parameter in group["params"]:
-                    parameter.requires_grad_(epoch >= self.settings.freeze_epochs or parameter in head)
-            self.model = wrap_ddp(self.net)
+                    parameter.requires_grad_(not is_frozen or parameter in head)
+            self.model = wrap_ddp(self.net)  # DistributedDataParallel expects a fixed set of trainable parameters
 
     def set_step(self, step: int) -> None:
         """Set the number of steps done, and the learning rate of the next one."""

@@ -14,6 +14,8 @@ from src.registry import MODELS, create_model
 from src.runtime.errors import PipelineError
 from src.training import loop
 from src.training.loop import (
+    ORDER,
+    RANDOM_LAYERS,
     check_losses,
     derive_seed,
     iterate_batches,
@@ -193,7 +195,7 @@ def test_reported_loss_is_without_label_smoothing(new_state: NewState, name: str
     state = new_state(name, **{**PLAIN, "label_smoothing": 0.2})
     images, labels = torch.randn(16, 1, 28, 28), torch.arange(16) % 10
     with torch.no_grad():
-        torch.manual_seed(derive_seed(state.settings.seed, 0, 0))  # for random layers
+        torch.manual_seed(derive_seed(state.settings.seed, RANDOM_LAYERS, 0, 0))  # for random layers
         output = state.net.train()(images)
     train_step(state, images, labels)
     loss, correct, seen = state.sums.tolist()
@@ -270,6 +272,6 @@ def test_loss_that_is_not_finite_is_an_error(new_state: NewState, value: float) 
 
 
 def test_derived_seeds_are_all_different() -> None:
-    seeds = {derive_seed(seed, epoch) for seed in range(20) for epoch in range(20)}
-    assert len(seeds) == 400
-    assert all(0 <= seed < 2**64 for seed in seeds)
+    uses = [(ORDER, epoch) for epoch in range(20)]
+    uses += [(RANDOM_LAYERS, step, rank) for step in range(20) for rank in range(4)]
+    assert len({derive_seed(seed, *use) for seed in range(20) for use in uses}) == 20 * len(uses)

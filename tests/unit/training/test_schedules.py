@@ -21,6 +21,7 @@ def factors(settings: Train, steps: StepCount) -> list[float]:
         (75, 2.3, StepCount(per_epoch=3, total=7, rows=3)),
         (96, 0.1, StepCount(per_epoch=3, total=1)),
         (1, 2.0, StepCount(per_epoch=1, total=2, rows=2)),
+        (32 * 430, 1.1, StepCount(per_epoch=430, total=473, rows=2)),  # 1.1 * 430 is 473.00000000000006
     ],
 )
 def test_steps_include_partial_batches_and_epochs(

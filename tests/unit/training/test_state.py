@@ -70,6 +70,18 @@ def test_frozen_epochs_train_the_head_alone(
         assert trained(state) == everything
 
 
+def test_network_is_wrapped_again_only_if_its_trainable_parameters_change(
+    new_state: NewState, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    state, wrapped = new_state("tiny", freeze_epochs=2), []
+    monkeypatch.setattr("src.training.state.wrap_ddp", lambda net: wrapped.append(net) or net)
+    counts = []
+    for epoch in range(4):
+        state.set_trainable(epoch)
+        counts.append(len(wrapped))
+    assert counts == [1, 1, 2, 2]
+
+
 def test_no_frozen_epochs_change_nothing(new_state: NewState) -> None:
     state = new_state("net", freeze_epochs=0)
     state.net.conv1.weight.requires_grad_(False)
