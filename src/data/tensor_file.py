@@ -8,7 +8,6 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +44,8 @@ def load_tensors(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     try:
         start, entries, record = _read_header(path)
         metadata, expected = record["about"], record["sha256"]
-        tensors = {name: _map(path, start, **entry) for name, entry in entries.items()}
+        content = np.memmap(path, np.uint8, "c")[start:]  # one file descriptor for all tensors
+        tensors = {name: _view(content, **entry) for name, entry in entries.items()}
         found = _digest(tensors, metadata)
     except FileNotFoundError:
         raise ValueError("no such file") from None
@@ -79,13 +79,11 @@ def _read_header(path: Path) -> tuple[int, dict[str, Any], dict[str, Any]]:
     return 8 + size, header, record
 
 
-def _map(path: Path, start: int, dtype: str, shape: list[int], data_offsets: list[int]) -> np.ndarray:
-    """Map one tensor of the file into memory."""
+def _view(content: np.ndarray, dtype: str, shape: list[int], data_offsets: list[int]) -> np.ndarray:
+    """Return one tensor as a view of the bytes after the header."""
     kind = np.dtype(f"{dtype[:1].lower()}{int(dtype[1:]) // 8}")
-    if not prod(shape):  # mmap refuses 0 bytes
-        return np.zeros(shape, kind)
     begin, end = data_offsets
-    return np.asarray(np.memmap(path, np.uint8, "c", start + begin, (end - begin,)).view(kind).reshape(shape))
+    return np.asarray(content[begin:end].view(kind).reshape(shape))
 
 
 def _digest(tensors: Mapping[str, np.ndarray], metadata: Mapping[str, Any]) -> str:
