@@ -73,12 +73,12 @@ class Dataset:
 
 def save_dataset(path: Path, dataset: Dataset) -> None:
     """Write one split."""
-    arrays, metadata = {"images": dataset.images, "labels": dataset.labels}, {"classes": dataset.classes}
-    if dataset.files:
-        metadata["files"] = dataset.files
+    arrays = {"images": dataset.images, "labels": dataset.labels}
+    if dataset.files:  # not in the header, which is limited to 100 MB
+        arrays["files"] = np.frombuffer("\0".join(dataset.files).encode(), np.uint8)
     if dataset.sizes is not None:
         arrays["sizes"] = dataset.sizes
-    save_tensors(path, arrays, metadata)
+    save_tensors(path, arrays, {"classes": dataset.classes})
 
 
 def load_dataset(path: Path) -> Dataset:
@@ -89,7 +89,9 @@ def load_dataset(path: Path) -> Dataset:
     """
     with explain_damage("prepare", path, "a prepared data set"):
         arrays, metadata = load_tensors(path)
-        return Dataset(**arrays, classes=tuple(metadata["classes"]), files=tuple(metadata.get("files", ())))
+        names = arrays.pop("files", None)
+        files = () if names is None else tuple(names.tobytes().decode().split("\0"))
+        return Dataset(**arrays, classes=tuple(metadata["classes"]), files=files)
 
 
 def load_split(folder: Path, split: str) -> Dataset:

@@ -91,6 +91,14 @@ def test_saved_files_and_sizes_are_loaded_unchanged(tmp_path: Path) -> None:
     assert (loaded.files, loaded.sizes) == ((), None)
 
 
+def test_many_file_names_do_not_exceed_the_limit_of_the_header(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("src.data.tensor_file.MAX_HEADER", 1000)
+    files = tuple(f"a/{number}.png" for number in range(1000))
+    data = Dataset(np.zeros((1000, 8, 8), np.uint8), np.zeros(1000, np.uint8), ("a",), files)
+    save_dataset(tmp_path / "a.safetensors", data)
+    assert load_dataset(tmp_path / "a.safetensors").files == files
+
+
 @pytest.mark.parametrize("channels", [1, 3])
 def test_pixel_statistics_equal_numpys(channels: int) -> None:
     """Also of images that are read in several blocks of 16 MB."""
