@@ -88,16 +88,17 @@ def _decode(file: Path | BinaryIO, channels: int, side: int, whole: bool) -> tup
             # draft decodes large JPEGs at 1/2, 1/4 or 1/8 of their size, but with no side below this minimum
             minimum = max(MAX_SIDE, side // 4)
             opened.draft(mode, (minimum, minimum))
-            is_16_bit = opened.mode.startswith("I")
-            if not is_16_bit:  # Pillow resizes 16-bit images in big-endian order wrongly
+            # Pillow resizes 16-bit images in big-endian order wrongly, and palette and 1-bit images without smoothing
+            convert_first = opened.mode.startswith(("I", "P", "1"))
+            if not convert_first:
                 opened.thumbnail((bound, bound), reducing_gap=2)
             opened.load()  # this already rotates a TIFF
             if opened.getexif().get(0x0112) in (5, 6, 7, 8):  # the orientation turns it by 90 degrees
                 width, height = height, width
             ImageOps.exif_transpose(opened, in_place=True)
             image: Image.Image = opened
-            if is_16_bit:
-                image = Image.fromarray((np.asarray(image) // 257).astype(np.uint8))
+            if convert_first:
+                image = _to_8_bit(image) if image.mode.startswith("I") else image.convert("RGBA")
                 image.thumbnail((bound, bound), reducing_gap=2)
             if image.has_transparency_data:
                 image = image.convert("RGBA")
@@ -105,3 +106,11 @@ def _decode(file: Path | BinaryIO, channels: int, side: int, whole: bool) -> tup
             return image if image.mode == mode else image.convert("RGB").convert(mode), (width, height)
     except Exception as error:  # damaged files make Pillow raise many types
         raise ValueError(str(error) or type(error).__name__) from None
+
+
+def _to_8_bit(image: Image.Image) -> Image.Image:
+    """Return a 16-bit image in mode "L", with its transparent gray value white."""
+    pixels = np.asarray(image)
+    gray = (pixels // 257).astype(np.uint8)
+    gray[pixels == image.info.get("transparency", -1)] = 255
+    return Image.fromarray(gray)

@@ -40,7 +40,10 @@ HOSTILE: dict[str, tuple[Callable[[], bytes], str]] = {
     "damaged EXIF": (lambda: encode(Image.new("L", (50, 50)), "PNG", exif=b"Exif\0\0II*\0"), ""),
     "blank": (lambda: encode(Image.new("L", (100, 100), 200), "PNG"), "nothing differs"),
     "one pixel": (lambda: encode(Image.new("L", (1, 1)), "PNG"), "nothing differs"),
-    "the largest, transparent": (lambda: encode(Image.new("RGBA", (SIDE, SIDE)), "PNG"), "nothing differs"),
+    "the largest, transparent": (
+        lambda: encode(Image.new("P", (SIDE, SIDE)), "PNG", transparency=0),
+        "nothing differs",
+    ),
     "the largest, progressive": (
         lambda: encode(Image.new("RGB", (SIDE, SIDE)), "JPEG", progressive=True, subsampling=0),
         "nothing differs",

@@ -73,6 +73,7 @@ def test_32_bits_are_refused() -> None:
         encode(Image.new("LA", (8, 8), (0, 0)), "PNG"),
         encode(Image.new("RGB", (8, 8)).quantize(2), "PNG", transparency=0),
         encode(Image.new("L", (8, 8), 0), "PNG", transparency=0),
+        encode(Image.fromarray(np.full((8, 8), 1000, np.uint16)), "PNG", transparency=1000),
     ],
 )
 def test_transparent_pixels_are_white(content: bytes) -> None:
@@ -137,6 +138,13 @@ def test_size_is_that_of_the_file() -> None:
 def test_read_image_returns_gray_of_at_most_400_pixels() -> None:
     image = read_image(io.BytesIO(encode(Image.new("RGB", (2000, 1000), ORANGE), "PNG")))
     assert (image.mode, image.size, image.getpixel((0, 0))) == ("L", (400, 200), 124)
+
+
+@pytest.mark.parametrize("mode", ["1", "P"])
+def test_large_palette_and_1_bit_images_are_reduced_smoothly(mode: str) -> None:
+    stripes = np.tile(np.array([0, 255], np.uint8), (800, 400))
+    image = read_image(io.BytesIO(encode(Image.fromarray(stripes).convert(mode), "PNG")))
+    assert set(np.asarray(image)[:, 1:-1].flat) <= {126, 127, 128, 129}
 
 
 @pytest.mark.parametrize("file_format", ["PNG", "WEBP", "TIFF"])
