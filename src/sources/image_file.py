@@ -1,5 +1,7 @@
 """Read image files safely and fit them into the size of the data set."""
 
+import os
+import sys
 import warnings
 from collections.abc import Iterator, Sequence
 from functools import partial
@@ -35,7 +37,9 @@ def load_images(
         except ValueError as error:
             return error
 
-    with ThreadPool() as pool:
+    # before Python 3.13, ThreadPool() also counts cores that a container or taskset keeps from this process
+    cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else None
+    with ThreadPool(cores) as pool:
         for start in range(0, len(files), BLOCK):
             yield from pool.map(load, files[start : start + BLOCK], chunksize=4)
 
