@@ -1,7 +1,6 @@
 """Arrays and metadata in safetensors files that record their own SHA-256, mapped into memory."""
 
 import json
-import os
 import re
 import resource
 from collections.abc import Callable
@@ -147,7 +146,7 @@ def test_loaded_arrays_survive_replacing_and_deleting_the_file(path: Path) -> No
 def test_all_tensors_need_one_file_descriptor(tmp_path: Path) -> None:
     before = resource.getrlimit(resource.RLIMIT_NOFILE)
     save_tensors(tmp_path / "a", {str(number): np.zeros(1) for number in range(100)}, {})
-    resource.setrlimit(resource.RLIMIT_NOFILE, (len(os.listdir("/dev/fd")) + 10, before[1]))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (len(list(Path("/dev/fd").iterdir())) + 10, before[1]))
     try:
         tensors, _ = load_tensors(tmp_path / "a")
     finally:
