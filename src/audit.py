@@ -1,4 +1,4 @@
-"""Statistics of each split, and findings in its images: copies, near copies, blank and small images, rare classes."""
+"""Statistics of each split, and findings: copies, near copies, blank, dark and small images, rare classes."""
 
 import hashlib
 from collections.abc import Iterable, Mapping
@@ -16,6 +16,7 @@ from src.params import Inspect, Normalize
 from src.runtime.errors import PipelineError
 
 NORMALIZE_TOLERANCE = 0.01  # largest accepted difference from train.normalize; 0.01 is 3 % of MNIST's std
+DARK = 16  # gray levels; 16-bit files that hold 10- or 12-bit data stay below it
 RARE = 10  # classes with fewer training images are findings, and so are classes without validation or test images
 THUMBNAIL = 16  # pixels per side; with 8, every 10th MNIST digit looks like another one, with 16 every 75th
 SIMILAR = 0.99  # minimum correlation of near copies; 98 % of icons and their half-size JPEG copies reach it
@@ -37,8 +38,9 @@ def audit(splits: Mapping[str, Dataset]) -> tuple[dict[str, Any], Findings]:
             "train", "validation", "test": the statistics of a split, with pixels from 0 to 1, and the number of its
                 findings. "blank" counts images of one value. "duplicates" and "near_duplicates" count images that
                 equal or resemble an earlier one of the same split. "small" counts images whose longer side is less
-                than half of image_size, "rare_classes" the classes with few images. Class counts are lists, because
-                DVC would show each value of a mapping as a metric.
+                than half of image_size, "dark" those whose largest value is below 16; only images of files are counted.
+                "rare_classes" counts the classes with few images. Class counts are lists, because DVC would show each
+                value of a mapping as a metric.
             "shared", "nearly_shared": for each pair of splits ("train and test"), how many images of the later split
                 are copies or near copies of an image of the earlier split.
     """
@@ -52,6 +54,9 @@ def audit(splits: Mapping[str, Dataset]) -> tuple[dict[str, Any], Findings]:
         if split.sizes is not None:
             small = np.flatnonzero(split.sizes.max(axis=1) * 2 < split.image_shape[1]).tolist()
             findings["small", name] = [(split.name(i), "{} x {} pixels".format(*split.sizes[i])) for i in small]
+            largest = split.images.reshape(len(split), -1).max(axis=1)
+            dark = np.flatnonzero(largest < DARK).tolist()
+            findings["dark", name] = [(split.name(i), f"largest value {largest[i]} of 255") for i in dark]
 
     digests = {name: [hashlib.sha256(image).digest() for image in split.images] for name, split in splits.items()}
     vectors = {name: thumbnail_vectors(split.images) for name, split in splits.items() if split.files}

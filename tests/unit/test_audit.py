@@ -1,4 +1,4 @@
-"""The audit finds copies, near copies, blank and small images, missing and rare classes, and a wrong normalization."""
+"""The audit finds copies, near copies, blank, dark and small images, rare classes, and a wrong normalization."""
 
 import io
 
@@ -141,6 +141,13 @@ def test_images_below_half_the_size_are_small() -> None:
     report, findings = audit({"train": dataset(images, [0, 1, 1], "a", sizes=sizes)})
     assert findings["small", "train"] == [("a/0.png", "10 x 15 pixels")]
     assert report["train"]["small"] == 1
+
+
+def test_nearly_black_images_are_dark() -> None:
+    ramp = np.linspace(0, 4095, 64, dtype=np.uint16).reshape(8, 8)  # 12 bits
+    images = [(ramp * factor // 257).astype(np.uint8) for factor in (1, 16)]
+    _, findings = audit({"train": dataset(images, [0, 1], "a", sizes=np.full((2, 2), 8, np.uint32))})
+    assert findings["dark", "train"] == [("a/0.png", "largest value 15 of 255")]
 
 
 @pytest.mark.parametrize(
