@@ -2,6 +2,7 @@
 
 import hashlib
 import re
+import shlex
 import socket
 from http.client import HTTPException
 from pathlib import Path
@@ -67,16 +68,20 @@ def load_pretrained(net: nn.Module, name: str) -> None:
         with file.open("rb") as content:
             digest = hashlib.file_digest(content, "sha256").hexdigest()
         if not digest.startswith(file.stem.rpartition("-")[2]):
-            raise PipelineError(f"{file} is damaged: its SHA-256 is {digest}", f"rm '{file}'   # then: dvc repro")
+            raise PipelineError(
+                f"{file} is damaged: its SHA-256 is {digest}", f"rm {shlex.quote(str(file))}   # then: dvc repro"
+            )
     socket.setdefaulttimeout(READ_TIMEOUT)  # torch would wait forever for a server that stops sending
     try:
         tensors = weights.get_state_dict(check_hash=True, weights_only=True, map_location="cpu")
     except UnpicklingError:
-        raise PipelineError(f"{file} contains more than tensors and was not loaded", f"rm '{file}'") from None
+        raise PipelineError(
+            f"{file} contains more than tensors and was not loaded", f"rm {shlex.quote(str(file))}"
+        ) from None
     except (HTTPException, OSError, RuntimeError) as error:
         raise PipelineError(
             f"the pretrained weights of {name} cannot be downloaded from {weights.url}: {error}",
-            f"cp /path/to/{file.name} '{file}'   # downloaded elsewhere; then: dvc repro",
+            f"cp /path/to/{file.name} {shlex.quote(str(file))}   # downloaded elsewhere; then: dvc repro",
         ) from None
     if name.startswith("densenet"):  # these files have the layer names of an older torchvision
         tensors = {re.sub(r"\.(norm|conv)\.(\d)\.", r".\1\2.", key): tensor for key, tensor in tensors.items()}

@@ -60,7 +60,9 @@ def exit_on_error(retry: str | None = None) -> Iterator[None]:
     except OSError as error:
         path = error.filename or Path.cwd()
         message = f"{path} cannot be read or written: {error.strerror}" if error.filename else str(error)
-        exit_with_error(str(PipelineError(message, f"df -h . && ls -ld '{path}'   # then repeat the command")))
+        exit_with_error(
+            str(PipelineError(message, f"df -h . && ls -ld {shlex.quote(str(path))}   # then repeat the command"))
+        )
     except KeyboardInterrupt as interruption:
         message = f"interrupted: {str(interruption) or 'nothing is saved'}"
         exit_with_error(str(PipelineError(message, retry or shlex.join(["python", *sys.orig_argv[1:]]))), status=130)

@@ -4,6 +4,7 @@ import gzip
 import hashlib
 import os
 import pickletools
+import shlex
 import socket
 import subprocess
 import sys
@@ -49,7 +50,9 @@ def read_spec(path: Path) -> DatasetSpec:
     try:
         return DatasetSpec.model_validate(load_yaml(path.read_text()))
     except (yaml.YAMLError, ValueError) as error:
-        raise PipelineError(f"{path} is damaged: {error}", f"git checkout {path}   # then: dvc repro") from None
+        raise PipelineError(
+            f"{path} is damaged: {error}", f"git checkout {shlex.quote(str(path))}   # then: dvc repro"
+        ) from None
 
 
 def download(raw: Path, spec: DatasetSpec) -> dict[str, bytes]:
@@ -76,9 +79,10 @@ def download(raw: Path, spec: DatasetSpec) -> dict[str, bytes]:
         for name in missing:
             write_bytes(raw / name, fetched[name])
         return fetched | files
+    folder = shlex.quote(str(raw))
     raise PipelineError(
         "\n".join([f"no source provides the files of {raw.name}:", *failures]),
-        f"mkdir -p '{raw}' && cp /path/to/{missing[0]}.gz '{raw}'   # and the others, plain or .gz; then: dvc repro",
+        f"mkdir -p {folder} && cp /path/to/{missing[0]}.gz {folder}   # and the others, plain or .gz; then: dvc repro",
     )
 
 
@@ -134,7 +138,7 @@ def _read_raw(path: Path, sha256: str) -> bytes | None:
                 content = gzip.decompress(content) if file.suffix == ".gz" else content
                 _verify(content, sha256, "the content")
             except (ValueError, EOFError, OSError, zlib.error) as error:
-                hint = f"rm '{file}'   # then: dvc repro, which downloads it again"
+                hint = f"rm {shlex.quote(str(file))}   # then: dvc repro, which downloads it again"
                 raise PipelineError(f"{file} is not the expected file: {error}", hint) from None
             return content
     return None

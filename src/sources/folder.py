@@ -2,6 +2,7 @@
 
 import itertools
 import re
+import shlex
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -55,9 +56,11 @@ def _split_files(folder: Path, settings: Prepare) -> tuple[list[str], list[str],
         validation = [file for name in names for file in _list_files(folder, f"{name}/")]
         if unknown := {_class_of(file) for file in validation + test} - {_class_of(file) for file in train}:
             message = f"{folder} has images of class {', '.join(sorted(unknown))} in val or test, but none in train"
-            raise PipelineError(message, f"ls '{folder}'/*/   # add them to train, or remove the class")
+            raise PipelineError(message, f"ls {shlex.quote(str(folder))}/*/   # add them to train, or remove the class")
     elif (folder / "train").is_dir() and any((folder / name).is_dir() for name in VALIDATION):
-        raise PipelineError(f"{folder} has train/ and a validation split, but no test/", f"ls '{folder}'")
+        raise PipelineError(
+            f"{folder} has train/ and a validation split, but no test/", f"ls {shlex.quote(str(folder))}"
+        )
     else:
         files, validation = _list_files(folder, ""), []
         train, test = _hold_out(files, max(1, round(settings.test * len(files))), "prepare.test", settings)
@@ -86,13 +89,15 @@ def _list_files(folder: Path, part: str) -> list[str]:
     root = folder / part
     classes = sorted(path.name for path in root.glob("[!.]*") if path.is_dir())
     if len(classes) < 2:
-        raise PipelineError(f"{root} has {len(classes)} folders, expected one per class, at least two", f"ls '{root}'")
+        raise PipelineError(
+            f"{root} has {len(classes)} folders, expected one per class, at least two", f"ls {shlex.quote(str(root))}"
+        )
     files = []
     for name in classes:
         names = sorted(path.name for path in (root / name).glob("[!.]*"))
         if not names:
             message = f"{root / name} has no files, expected the images of that class"
-            raise PipelineError(message, f"ls -a '{root / name}'")
+            raise PipelineError(message, f"ls -a {shlex.quote(str(root / name))}")
         files += [f"{part}{name}/{file}" for file in names]
     return files
 
@@ -140,7 +145,7 @@ def _read_files(folder: Path, files: list[str], settings: Prepare, scratch: Path
             what = f"{len(broken):,} of {len(files):,} files cannot be read as PNG, JPEG, WebP, BMP or TIFF"
             raise PipelineError(
                 "\n".join([f"{folder}: {what}:", *sorted(broken)]),
-                f"cd '{folder}'   # remove or replace these files, then: dvc repro",
+                f"cd {shlex.quote(str(folder))}   # remove or replace these files, then: dvc repro",
             )
         temporary.flush()
         shape = (len(files), side, side, 3)[: 4 if settings.channels == 3 else 3]

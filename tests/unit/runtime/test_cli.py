@@ -99,10 +99,10 @@ def test_inspect_and_plot_do_not_check_the_network(
     [
         (PipelineError("no cake", "make cake"), 1, "error: no cake\nhint: make cake\n"),
         (
-            OSError(28, "No space left on device", "data/a.bin"),
+            OSError(28, "No space left on device", "it's/a.bin"),
             1,
-            "error: data/a.bin cannot be read or written: No space left on device\n"
-            "hint: df -h . && ls -ld 'data/a.bin'   # then repeat the command\n",
+            "error: it's/a.bin cannot be read or written: No space left on device\n"
+            "hint: df -h . && ls -ld 'it'\"'\"'s/a.bin'   # then repeat the command\n",
         ),
         (
             KeyboardInterrupt("the state is saved"),

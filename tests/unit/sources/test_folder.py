@@ -209,7 +209,7 @@ def test_all_broken_files_are_named_and_nothing_is_written(folder: Path, read: R
     assert first == f"error: {folder}: 3 of 19 files cannot be read as PNG, JPEG, WebP, BMP or TIFF:"
     assert [line.split(": ")[0].strip() for line in lines] == ["cat/notes.txt", "dog/cut.png", "dog/empty.png"]
     assert "image file is truncated" in str(error.value)
-    assert hint == f"hint: cd '{folder}'   # remove or replace these files, then: dvc repro"
+    assert hint == f"hint: cd {folder}   # remove or replace these files, then: dvc repro"
     assert is_empty(tmp_path / "prepared")
 
 
