@@ -6,6 +6,7 @@ import shlex
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from tqdm import tqdm
@@ -17,13 +18,14 @@ from src.sources.image_file import load_images
 from src.sources.split import stratified_split
 
 VALIDATION = ("val", "valid", "validation")  # accepted names of the folder with the validation split
+IGNORED = ("desktop.ini", "thumbs.db")  # files that Windows writes, in lower case
 
 
 def read_folder(folder: Path, settings: Prepare, scratch: Path) -> tuple[Dataset, Dataset, Dataset]:
     """Read and split the image files `folder`/class/*, or read given splits: `folder`/{train,val,test}/class/*.
 
-    Without val, validation images are held out of train. Hidden files are ignored. The images are in a temporary
-    file, not in memory.
+    Without val, validation images are held out of train. Hidden files and those that Windows adds are ignored. The
+    images are in a temporary file, not in memory.
 
     Args:
         folder: the images.
@@ -75,8 +77,8 @@ def _check_groups(splits: Sequence[list[str]], pattern: str) -> None:
     """Raise PipelineError if a group has files in several splits: given splits may divide it."""
     first: dict[str, tuple[int, str]] = {}  # group: number of the split and name of its first file
     for number, files in enumerate(splits):
-        for file in files:
-            split, other = first.setdefault(_group_of(file, pattern), (number, file))
+        for file, group in zip(files, _groups_of(files, pattern), strict=True):
+            split, other = first.setdefault(group, (number, file))
             if split != number:
                 raise PipelineError(
                     f"prepare.group `{pattern}` puts {other} and {file} into one group, but they are in two splits",
@@ -94,7 +96,7 @@ def _list_files(folder: Path, part: str) -> list[str]:
         )
     files = []
     for name in classes:
-        names = sorted(path.name for path in (root / name).glob("[!.]*"))
+        names = sorted(path.name for path in (root / name).glob("[!.]*") if path.name.lower() not in IGNORED)
         if not names:
             message = f"{root / name} has no files, expected the images of that class"
             raise PipelineError(message, f"ls -a {shlex.quote(str(root / name))}")
@@ -111,19 +113,22 @@ def _hold_out(files: list[str], count: int, parameter: str, settings: Prepare) -
     classes, labels = np.unique([_class_of(file) for file in files], return_inverse=True)
     pattern = settings.group or "(?s).+"  # without prepare.group, each file is its own group
     numbers: dict[str, int] = {}
-    groups = np.array([numbers.setdefault(_group_of(file, pattern), len(numbers)) for file in files])
+    groups = np.array([numbers.setdefault(group, len(numbers)) for group in _groups_of(files, pattern)])
     held_out = stratified_split(labels, classes.tolist(), count, settings.seed, parameter, groups)
     return list(itertools.compress(files, ~held_out)), list(itertools.compress(files, held_out))
 
 
-def _group_of(file: str, pattern: str) -> str:
-    """Return what the pattern matches in "class/file.png": its first capture group, or all if it has none."""
-    match = re.search(pattern, "/".join(file.split("/")[-2:]))
-    key = match[min(1, match.re.groups)] if match else None
-    if key is None:
-        hint = "dvc exp run -S prepare.group=''   # no groups, or an expression that matches every file"
-        raise PipelineError(f"prepare.group `{pattern}` does not match {file}", hint)
-    return key
+def _groups_of(files: Sequence[str], pattern: str) -> list[str]:
+    """Return what the pattern matches in each "class/file.png": its first capture group, or all if it has none."""
+    matches = [re.search(pattern, "/".join(file.split("/")[-2:])) for file in files]
+    groups: list[Any] = [match[min(1, match.re.groups)] if match else None for match in matches]
+    if unmatched := [file for file, group in zip(files, groups, strict=True) if group is None]:
+        what = f"prepare.group `{pattern}` does not match {len(unmatched):,} of {len(files):,} files:"
+        raise PipelineError(
+            "\n".join([what, *unmatched[:10], *["..."] * (len(unmatched) > 10)]),
+            "dvc exp run -S prepare.group=EXPRESSION   # that also matches these files, or remove them",
+        )
+    return groups
 
 
 def _read_files(folder: Path, files: list[str], settings: Prepare, scratch: Path) -> tuple[np.ndarray, np.ndarray]:
@@ -138,6 +143,8 @@ def _read_files(folder: Path, files: list[str], settings: Prepare, scratch: Path
                 broken.append(f"{file}: {result}")
             elif file != file.encode(errors="replace").decode():
                 broken.append(f"{file!a}: the name is not UTF-8")
+            elif "<" in file:
+                broken.append(f"{file}: the name contains <, which can be code in the page of `dvc plots show`")
             else:
                 temporary.write(result[0])
                 sizes.append(result[1])
