@@ -14,7 +14,6 @@ from operator import getitem
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-import yaml
 from pydantic import (
     AfterValidator,
     BaseModel,
@@ -26,6 +25,8 @@ from pydantic import (
     ValidationInfo,
     model_validator,
 )
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
 
 from src.registry import check_name, check_network
 from src.runtime.errors import PipelineError
@@ -188,7 +189,7 @@ class Params(StrictModel):
 
 
 def load_params(path: Path, check_model: bool = True) -> Params:
-    """Read and check params.yaml. DVC itself rejects duplicate keys before it starts a stage.
+    """Read and check params.yaml.
 
     Args:
         path: the file.
@@ -202,7 +203,7 @@ def load_params(path: Path, check_model: bool = True) -> Params:
         return check_params(load_yaml(path.read_text(encoding="utf-8")), path, check_model=check_model)
     except FileNotFoundError:
         message = f"{path} does not exist in {Path.cwd()}"
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
+    except (YAMLError, ValueError, RecursionError) as error:
         message = f"{path} is not valid YAML: {error}"
     raise PipelineError(message, f"git diff {path}   # fix it, then: dvc repro") from None
 
@@ -233,27 +234,9 @@ def check_params(
     raise PipelineError("\n".join([f"{source} has {count}:", *problems]), hint)
 
 
-class _Yaml12Loader(yaml.SafeLoader):  # type: ignore[misc]  # PyYAML has no types
-    """PyYAML's safe loader with the scalars of YAML 1.2, like DVC's: 1e-3 is a number, 1:30 and yes are text."""
-
-
-_Yaml12Loader.yaml_implicit_resolvers = {
-    first: [(tag, pattern) for tag, pattern in resolvers if not tag.endswith((":int", ":float", ":bool"))]
-    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
-}
-for _tag, _pattern in {
-    "int": r"0|[-+]?[1-9][0-9]*|0x[0-9a-fA-F]+",
-    "float": r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?|[-+]?\.inf|\.nan",
-    "bool": "true|True|TRUE|false|False|FALSE",
-}.items():
-    _Yaml12Loader.add_implicit_resolver(
-        f"tag:yaml.org,2002:{_tag}", re.compile(f"^({_pattern})$"), list("-+.0123456789tTfF")
-    )
-
-
 def load_yaml(text: str) -> Any:
-    """Parse YAML as DVC does. Raises yaml.YAMLError."""
-    return yaml.load(text, _Yaml12Loader)  # noqa: S506  # a SafeLoader
+    """Parse YAML with the parser of DVC. Raises YAMLError."""
+    return YAML(typ="safe").load(text)
 
 
 def read_recipe(path: Path) -> dict[str, Any]:

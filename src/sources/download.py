@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Annotated
 
 import numpy as np
-import yaml
 from pydantic import Field
+from ruamel.yaml.error import YAMLError
 
 from src.data.dataset import Dataset
 from src.params import StrictModel, load_yaml
@@ -49,7 +49,7 @@ def read_spec(path: Path) -> DatasetSpec:
     """Read a file of data/sources. Raises PipelineError if it does not have the keys of `DatasetSpec`."""
     try:
         return DatasetSpec.model_validate(load_yaml(path.read_text()))
-    except (yaml.YAMLError, ValueError) as error:
+    except (YAMLError, ValueError) as error:
         raise PipelineError(
             f"{path} is damaged: {error}", f"git checkout {shlex.quote(str(path))}   # then: dvc repro"
         ) from None

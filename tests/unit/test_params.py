@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from dvc.exceptions import DvcException
 from dvc.utils.serialize import parse_yaml
 from pydantic import ValidationError
 
@@ -65,7 +64,7 @@ def test_valid_file_is_loaded() -> None:
         ("  epochs: 3", "  epochs: two", "train.epochs: found 'two', expected a valid number"),
         ("  epochs: 3", "  epochs: true", "train.epochs: found True, expected a valid number"),
         ("  epochs: 3", "  epochs: 1:30", "train.epochs: found '1:30', expected a valid number"),
-        ("  epochs: 3", "  epochs: 0b1", "train.epochs: found '0b1', expected a valid number"),
+        ("  epochs: 3", "  epochs: 3\n  epochs: 3", "is not valid YAML: while constructing a mapping"),
         ("  epochs: 3", "  epochs: 0", "train.epochs: found 0, expected greater than 0"),
         ("  epochs: 3", "  epochs: [2", "params.yaml is not valid YAML: while parsing a flow sequence"),
         (
@@ -140,42 +139,11 @@ def test_message_about_one_mistake_is_singular() -> None:
     assert error_of(TEXT.replace("  epochs: 3", "", 1)).startswith("error: params.yaml has 1 mistake:\n")
 
 
-@pytest.mark.parametrize(
-    ("epochs", "value"),
-    [("1e-3", 0.001), ("0200", 200), ("3.", 3), (".5", 0.5), ("0x10", 16), ("3\n  <<: {epochs: 4}", 3)],
-)
-def test_numbers_match_those_in_dvc_lock(epochs: str, value: float) -> None:
+def test_numbers_match_those_in_dvc_lock() -> None:
     """dvc.lock names the value that was used."""
-    text = TEXT.replace("  epochs: 3", f"  epochs: {epochs}", 1)
-    assert load_text(text).train.epochs == value
-    assert load_text(text).model_dump() == parse_yaml(text, "params.yaml")
-
-
-@pytest.mark.parametrize(
-    ("text", "value"),
-    [
-        ("1e-3", 0.001),
-        ("-2", -2),
-        ("0x1f", 31),
-        (".inf", float("inf")),
-        ("true", True),
-        ("1:30", "1:30"),
-        ("0b1", "0b1"),
-        ("yes", "yes"),
-        ("off", "off"),
-        ("1_000", "1_000"),
-        ("[1, two]", [1, "two"]),
-    ],
-)
-def test_numbers_follow_yaml_1_2(text: str, value: object) -> None:
-    assert load_yaml(text) == value
-    assert type(load_yaml(text)) is type(value)
-
-
-def test_duplicate_key_is_rejected_by_dvc() -> None:
-    """DVC parses params.yaml before it starts a stage."""
-    with pytest.raises(DvcException):
-        parse_yaml("train:\n  epochs: 2\n  epochs: 3\n", "params.yaml")
+    numbers = ["1e-3", "0200", "3.", ".5", "-0", "0x1f", "0b1", "0o17", "1_000", "1:30", ".inf", "yes", "true", "08"]
+    text = "\n".join(f"{index}: {number}" for index, number in enumerate(numbers))
+    assert repr(load_yaml(text)) == repr(parse_yaml(text, "params.yaml"))
 
 
 def test_nested_aliases_are_an_error_that_does_not_expand_them() -> None:
