@@ -100,9 +100,11 @@ def mcnemar(only_first: int, only_second: int) -> float:
         only_first: the number of images that only the first model classifies correctly.
         only_second: the number of images that only the second model classifies correctly.
     """
-    count = only_first + only_second
-    tail = sum(math.comb(count, heads) for heads in range(min(only_first, only_second) + 1))
-    return float(min(1, 2 * tail / 2**count))
+    count, heads = only_first + only_second, min(only_first, only_second)
+    # C(count, heads - 1) / C(count, heads), and so on down to 0 heads
+    ratios = np.arange(heads, 0, -1) / np.arange(count - heads + 1, count + 1)
+    tail = math.comb(count, heads) / 2**count * (1 + np.cumprod(ratios).sum())
+    return float(min(1, 2 * tail))
 
 
 def expected_calibration_error(confidence: np.ndarray, correct: np.ndarray, bins: int) -> float:

@@ -1,5 +1,7 @@
 """Metrics computed by hand."""
 
+import time
+
 import numpy as np
 import pytest
 
@@ -85,3 +87,10 @@ def test_expected_calibration_error_by_hand() -> None:
 def test_mcnemar_by_hand(first: int, second: int, p: float) -> None:
     """Twice the tail of a fair coin: 2 / 2^5, 2 / 2^6, 2 (1 + 10 + 45) / 2^10."""
     assert mcnemar(first, second) == pytest.approx(p, abs=1e-12)
+
+
+def test_mcnemar_is_exact_and_fast_for_many_images() -> None:
+    """The expected value is the exact sum of integers, which takes 40 s."""
+    start = time.perf_counter()
+    assert mcnemar(9_900, 10_100) == pytest.approx(0.15938343598473378, rel=1e-15)
+    assert time.perf_counter() - start < 1
