@@ -135,9 +135,12 @@ def nearest_recipe(experiment: Mapping[str, Any], base: Values) -> str:
         base: params.yaml of this commit, which the recipes change.
     """
     named = []
+    # an experiment may have train.normalize.mean where the base has train.normalize; exp_show shows the other as None
+    names = {tuple(key.split(".")[:2]) for key in base}
+    params = [key for key, value in experiment.items() if tuple(key.split(".")[:2]) in names and value != "None"]
     for name, recipe in RECIPES.items():
         expected = base | recipe | {SEED: experiment[SEED]}
-        changed = [key for key, value in expected.items() if experiment[key] != value]
+        changed = [key for key in params if experiment[key] != expected.get(key)]
         named.append([name, *(f"{key}={str(experiment[key]).removesuffix('.0')}" for key in changed)])
     nearest = min(named, key=len)
     return " ".join(nearest)

@@ -11,7 +11,7 @@ from src.params import load_yaml
 from src.runtime.errors import PipelineError
 from tests.helpers import ROOT
 from tools import sweep
-from tools.sweep import RECIPES, SEED, check_workers, expand_grid, leaderboard
+from tools.sweep import RECIPES, SEED, Values, check_workers, expand_grid, leaderboard
 
 METRICS = ("validation_accuracy", "accuracy", "seconds")
 
@@ -113,6 +113,19 @@ def test_recipe_with_changes_is_named_after_the_nearest_recipe() -> None:
     (params,) = expand_grid("dash", ["train.epochs=3", "train.seed=5"]).values()
     assert sweep.nearest_recipe(params, base) == "dash train.epochs=3"
     assert sweep.nearest_recipe(base, base) == "default"
+
+
+@pytest.mark.parametrize(
+    ("base", "experiment", "name"),
+    [
+        ({"train.normalize": "auto"}, {"train.normalize.mean": "[0.2]"}, "default train.normalize.mean=[0.2]"),
+        ({"train.normalize.mean": "[0.2]"}, {"train.normalize": "auto"}, "default train.normalize=auto"),
+    ],
+)
+def test_keys_that_the_base_lacks_are_part_of_the_name(base: Values, experiment: Values, name: str) -> None:
+    """exp_show writes None for the keys that an experiment lacks, and lists metrics, too."""
+    row = dict.fromkeys(base, "None") | experiment | {SEED: 0, "train.mean": 0.15}
+    assert sweep.nearest_recipe(row, base | {SEED: 0}) == name
 
 
 def test_lists_are_compared_as_text_like_those_of_exp_show() -> None:
