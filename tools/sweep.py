@@ -31,6 +31,7 @@ SEED = "train.seed"
 PARAMS, TRAINING_TIMES = Path("params.yaml"), Path("data/training_times.csv")
 RECIPES = {"default": {}, **{path.stem: read_recipe(path) for path in sorted(Path("benchmarks/recipes").glob("*.txt"))}}
 STATUS_ATTEMPTS = 3  # a busy worker may miss the one second in which `dvc queue status` waits for its answer
+FOLDER = "data/sources/folder"
 HELP = "python -m tools.sweep --help"
 
 Job = tuple[str, ...]  # the overrides of one training: ("train.epochs=2", "train.seed=0", ...)
@@ -105,8 +106,22 @@ def check_workers() -> None:
     )
 
 
+def check_images(jobs: Mapping[Job, Values]) -> None:
+    """Raise PipelineError if a job needs a folder of images that is not under version control.
+
+    The queue works in a copy of the project that has only files that git or DVC tracks.
+    """
+    needed = any(values["prepare.dataset"] == "folder" for values in jobs.values())
+    if needed and not subprocess.run(["git", "ls-files", f"{FOLDER}*"], capture_output=True, check=True).stdout:
+        raise PipelineError(
+            f"{FOLDER} is not under version control, so experiments in the queue cannot read it",
+            f"dvc add {FOLDER} && git add {FOLDER}.dvc   # then repeat the command",
+        )
+
+
 def run(jobs: Mapping[Job, Values]) -> list[Job]:
     """Queue the jobs that are neither done nor waiting, wait for the queue to finish, and return the failed ones."""
+    check_images(jobs)
     check_workers()
     if subprocess.run(["git", "diff", "--quiet", "HEAD", "--", "src", "stages", "dvc.yaml"], check=False).returncode:
         print("warning: src, stages or dvc.yaml have uncommitted changes; experiments may differ", file=sys.stderr)

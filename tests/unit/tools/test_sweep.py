@@ -9,9 +9,9 @@ from dvc.utils.flatten import flatten
 
 from src.params import load_yaml
 from src.runtime.errors import PipelineError
-from tests.helpers import ROOT
+from tests.helpers import ROOT, run
 from tools import sweep
-from tools.sweep import RECIPES, SEED, Values, check_workers, expand_grid, leaderboard
+from tools.sweep import RECIPES, SEED, Values, check_images, check_workers, expand_grid, leaderboard
 
 METRICS = ("validation_accuracy", "accuracy", "seconds")
 
@@ -131,6 +131,18 @@ def test_keys_that_the_base_lacks_are_part_of_the_name(base: Values, experiment:
 def test_lists_are_compared_as_text_like_those_of_exp_show() -> None:
     (params,) = expand_grid("dash", ["train.normalize={mean:[0.15],std:[0.3]}"]).values()
     assert (params["train.normalize.mean"], params["train.normalize.std"]) == ("[0.15]", "[0.3]")
+
+
+def test_sweep_over_an_untracked_folder_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    run(["git", "init", "--quiet"], tmp_path)
+    jobs = {(): {"prepare.dataset": "folder"}}
+    with pytest.raises(PipelineError, match=r"not under version control.*\nhint: dvc add data/sources/folder && git"):
+        check_images(jobs)
+    (tmp_path / "data/sources").mkdir(parents=True)
+    (tmp_path / "data/sources/folder.dvc").touch()
+    run(["git", "add", "data"], tmp_path)
+    check_images(jobs)
 
 
 def fake_dvc(folder: Path, status: str, monkeypatch: pytest.MonkeyPatch) -> None:
