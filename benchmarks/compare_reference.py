@@ -10,6 +10,7 @@ import argparse
 import json
 import os
 import re
+import shlex
 import sys
 import tempfile
 import time
@@ -39,7 +40,9 @@ def measure(folder: Path, *commands: str) -> dict[str, float]:
     for command in commands:
         environment = os.environ | {"PYTHONPATH": str(ROOT)}
         with log.open("a") as output:
-            process = psutil.Popen([sys.executable, "-m", *command.split()], cwd=folder, env=environment, stdout=output)
+            process = psutil.Popen(
+                [sys.executable, "-m", *shlex.split(command)], cwd=folder, env=environment, stdout=output
+            )
         while process.poll() is None:
             with suppress(psutil.Error):
                 tree = [process, *process.children(recursive=True)]
@@ -75,7 +78,7 @@ def main() -> None:
             (folder / "params.yaml").write_text(json.dumps(values))
             ours = measure(
                 folder,
-                f"stages.prepare --source {SOURCE} --raw raw --prepared prepared",
+                f"stages.prepare --source {shlex.quote(str(SOURCE))} --raw raw --prepared prepared",
                 "stages.train --prepared prepared --checkpoints checkpoints --model model --metrics metrics",
                 "stages.evaluate --prepared prepared --model model --metrics metrics",
             )
