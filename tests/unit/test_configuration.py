@@ -34,6 +34,13 @@ def test_actions_are_pinned_by_commit() -> None:
     assert all(re.fullmatch(r"[\w/-]+@[0-9a-f]{40}  # v[\d.]+", action) for action in actions), actions
 
 
+def test_checkout_keeps_no_token() -> None:
+    workflow = load_yaml((ROOT / ".github/workflows/ci.yml").read_text())
+    steps = [step for job in workflow["jobs"].values() for step in job["steps"]]
+    (checkout,) = [step for step in steps if "actions/checkout@" in step.get("uses", "")]
+    assert checkout["with"]["persist-credentials"] is False
+
+
 def test_pre_commit_calls_commands_of_the_environment() -> None:
     (repo,) = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text())["repos"]
     programs = {hook["entry"].split()[0] for hook in repo["hooks"]}
