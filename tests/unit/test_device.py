@@ -41,10 +41,11 @@ def test_missing_device_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     )
 
 
-def test_cuda_uses_deterministic_algorithms(
+def test_cuda_uses_deterministic_algorithms_and_no_tf32(
     params: Params, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
 ) -> None:
     request.addfinalizer(lambda: torch.set_deterministic_debug_mode("default"))
+    request.addfinalizer(lambda: setattr(torch.backends.cudnn, "allow_tf32", True))
     set_available(monkeypatch, cuda=True)
     monkeypatch.setattr(torch.cuda, "set_device", lambda _: None)
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: (9, 0))
@@ -54,6 +55,7 @@ def test_cuda_uses_deterministic_algorithms(
     assert torch.are_deterministic_algorithms_enabled()
     assert torch.is_deterministic_algorithms_warn_only_enabled()
     assert os.environ["CUBLAS_WORKSPACE_CONFIG"] == ":4096:8"
+    assert (torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32) == (False, False)
 
 
 @pytest.mark.parametrize(
