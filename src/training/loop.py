@@ -26,7 +26,7 @@ from src.training.distributed import (
 from src.training.progress import ProgressBar, report_row
 from src.training.schedules import learning_rate_factor
 from src.training.state import HistoryRow, TrainState
-from src.transforms import preprocess, sample_augmentations
+from src.transforms import preprocess, sample_augmentations, to_device
 
 ORDER, RANDOM_LAYERS = 1, 2  # the uses of a derived seed
 
@@ -66,8 +66,10 @@ def train(
             for batch, targets in iterate_batches(state, images, labels, epoch):
                 train_step(state, batch, targets)
                 bar.show_step(state)
-                state.seconds += time.perf_counter() - clock
                 if is_row := state.steps.ends_row(state.step):
+                    torch.get_device_module(state.compute.device).synchronize()  # a GPU may still compute the steps
+                state.seconds += time.perf_counter() - clock
+                if is_row:
                     history.append(summarize_steps(state))
                     if is_main_process():
                         history[-1] |= validate(state, validation_set)
@@ -106,9 +108,11 @@ def iterate_batches(state: TrainState, images: Tensor, labels: Tensor, epoch: in
     batches = order.split(settings.batch_size)
     for step in range(state.step, last):
         chosen = batches[step - first][rank() :: world_size()]
-        sampled = None if settings.augmentation.is_identity else augmentations[chosen].to(device)
-        pixels = preprocess(images[chosen].to(device), state.normalize, sampled, settings.augmentation.interpolation)
-        yield pixels.contiguous(memory_format=torch.channels_last), labels[chosen].to(device)
+        sampled = None if settings.augmentation.is_identity else augmentations[chosen]
+        pixels = preprocess(
+            to_device(images[chosen], device), state.normalize, sampled, settings.augmentation.interpolation
+        )
+        yield pixels.contiguous(memory_format=torch.channels_last), to_device(labels[chosen], device)
 
 
 def train_step(state: TrainState, images: Tensor, labels: Tensor) -> None:

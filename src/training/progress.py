@@ -28,12 +28,11 @@ class ProgressBar(tqdm):  # type: ignore[misc]  # tqdm has no types
 
     def show_step(self, state: TrainState) -> None:
         """Show one more step, and mean loss and accuracy since the last row of the history."""
-        if not self.disable:
+        if self.update():  # ten times per second: to read the sums in every step would wait for the GPU
             loss, correct, seen = state.sums.tolist()
             epoch = state.step / state.steps.per_epoch
             self.set_description(f"epoch {epoch:.2f}/{state.settings.epochs:g}", refresh=False)
-            self.set_postfix_str(f"loss {loss / seen:.4f}, accuracy {correct / seen:.4f}", refresh=False)
-            self.update()
+            self.set_postfix_str(f"loss {loss / seen:.4f}, accuracy {correct / seen:.4f}")
 
 
 def report_row(metrics: HistoryRow, settings: Train) -> None:

@@ -1,6 +1,7 @@
 """The training loop."""
 
 import math
+import time
 from collections.abc import Callable
 
 import pytest
@@ -235,6 +236,18 @@ def test_summary_of_steps_resets_the_sums_and_reports_the_last_learning_rate(new
 def test_rows_of_the_history_may_end_within_an_epoch(new_state: NewState) -> None:
     history = train(new_state("dash", images=75, epochs=2.0, validations=4, **PLAIN), random_dataset(75))
     assert [metrics["epoch"] for metrics in history] == pytest.approx([2 / 3, 1, 5 / 3, 2])
+
+
+def test_clock_is_read_after_the_device_has_finished_a_row(
+    new_state: NewState, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A GPU computes the steps later than Python starts them."""
+    now = [0.0]
+    monkeypatch.setattr(time, "perf_counter", lambda: now[0])
+    monkeypatch.setattr(torch.cpu, "synchronize", lambda: now.__setitem__(0, now[0] + 10))
+    state = new_state("dash", images=75, epochs=2.0, **PLAIN)
+    train(state, random_dataset(75))
+    assert state.seconds == 20
 
 
 def test_validation_evaluates_the_network_of_this_step(new_state: NewState) -> None:

@@ -43,11 +43,21 @@ def test_progress_bar_shows_epoch_loss_and_accuracy_on_a_terminal(
 ) -> None:
     monkeypatch.setattr(sys, "stderr", Terminal())
     with ProgressBar(state) as bar:
+        bar.mininterval = 0
         bar.show_step(state)
         assert bar.n == 2
         shown = str(bar)
     assert shown.startswith("epoch 0.25/2: ")
     assert "loss 1.5000, accuracy 0.2500" in shown
+
+
+def test_progress_bar_reads_the_sums_only_when_it_is_drawn(state: TrainState, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stderr", Terminal())
+    state.sums = torch.empty(3, device="meta")  # reading it is an error
+    with ProgressBar(state) as bar:
+        bar.mininterval = 1000
+        bar.show_step(state)
+        assert bar.n == 2
 
 
 def test_progress_bar_is_hidden_without_a_terminal(state: TrainState, monkeypatch: pytest.MonkeyPatch) -> None:
