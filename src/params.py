@@ -181,6 +181,8 @@ class Params(StrictModel):
             check_network(model.name, shape, model.pretrained)
         if train.normalize and {len(train.normalize.mean), len(train.normalize.std)} != {prepare.channels}:
             raise ValueError(f"train.normalize needs one mean and one std per channel ({prepare.channels}), or auto")
+        if train.freeze_epochs >= train.epochs and not model.pretrained:
+            raise ValueError("train.freeze_epochs leaves no epoch for random weights: set it below train.epochs")
         if train.augmentation.shift >= prepare.image_size / 2:
             raise ValueError("train.augmentation.shift is half of prepare.image_size or more: set it below half")
         if train.augmentation.saturation and prepare.channels == 1:

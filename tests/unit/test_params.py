@@ -177,6 +177,7 @@ def test_missing_file_is_an_error(folder: Path) -> None:
         ({"processes": 2, "device": "mps"}, "set train.device to auto"),
         ({"portable": True, "device": "cuda"}, "set train.device and train.precision to auto"),
         ({"portable": True, "precision": "bf16"}, "set train.device and train.precision to auto"),
+        ({"freeze_epochs": 5, "epochs": 5.0}, "train.freeze_epochs leaves no epoch for random weights"),
     ],
 )
 def test_contradictions_in_train_are_errors(params: Params, changes: dict[str, object], message: str) -> None:
