@@ -4,6 +4,8 @@ import ctypes
 import os
 import platform
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -70,6 +72,18 @@ def prepare_compute(settings: Train) -> Compute:
         torch.set_deterministic_debug_mode("warn")  # use_deterministic_algorithms would import torch._dynamo
         torch.backends.cudnn.allow_tf32 = False  # by default, convolutions round float32 to TF32
     return Compute(device, get_precision(settings, device))
+
+
+@contextmanager
+def report_out_of_memory(settings: Train) -> Iterator[None]:
+    """Turn torch's error about a full GPU into a PipelineError."""
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        raise PipelineError(
+            f"train.batch_size {settings.batch_size} needs more memory than the GPU has: {str(error).split('. ')[0]}",
+            f"dvc exp run -S train.batch_size={max(1, settings.batch_size // 2)}",
+        ) from None
 
 
 def choose_mkl_kernels() -> None:

@@ -24,7 +24,7 @@ def main(params: Params, prepared: Path, checkpoints: Path, model: Path, metrics
     check_train_set(train_set, params)
     compute = prepare_compute(settings)
     net = build_network(params, len(train_set.classes), train_set.image_shape)
-    launch_workers(settings)
+    launch_workers(settings, compute.device)
     # if train.processes is above 1, torchrun runs this stage again in each process, and all of them continue here
     run = describe_run(params, data)
     hash_of_run = run_hash(run)

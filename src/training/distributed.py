@@ -16,15 +16,16 @@ from torch.nn.parallel import DistributedDataParallel
 from src.device import Compute
 from src.params import Train
 from src.runtime.errors import PipelineError
+from src.runtime.signals import ignore_signals
 
-MAX_RESTARTS = 3  # after a process dies, torchrun starts all of them again; they resume from the checkpoint
+LOST_CONNECTION = 75  # exit status of a process that lost the connection to another one on the same host
 
 
-def launch_workers(settings: Train) -> None:
+def launch_workers(settings: Train, device: torch.device) -> None:
     """Replace this process with torchrun if `train.processes` is above 1. It runs the same command in each process.
 
     Raises:
-        PipelineError: torchrun was started by hand with a different number of processes.
+        PipelineError: torchrun was started by hand with a different number of processes, or there are too few GPUs.
     """
     started = int(os.environ.get("WORLD_SIZE", 0))
     if started and started != settings.processes:
@@ -33,14 +34,19 @@ def launch_workers(settings: Train) -> None:
             f"dvc exp run -S train.processes={started}",
         )
     if not started and settings.processes > 1:
-        torchrun = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={settings.processes}"]
+        if device.type == "cuda" and settings.processes > (gpus := torch.cuda.device_count()):
+            raise PipelineError(
+                f"train.processes is {settings.processes}, but torch finds {gpus} GPUs, and each process needs one",
+                f"dvc exp run -S train.processes={gpus}",
+            )
+        torchrun = ["-m", "src.training.launch", "--standalone", f"--nproc-per-node={settings.processes}"]
         sys.stdout.flush()
-        command = [sys.executable, *torchrun, f"--max-restarts={MAX_RESTARTS}", *sys.orig_argv[1:]]
+        command = [sys.executable, *torchrun, *sys.orig_argv[1:]]
         os.execve(sys.executable, command, {**os.environ, "OMP_NUM_THREADS": str(settings.threads)})
 
 
 def join_process_group(compute: Compute, run_hash: str) -> None:
-    """Connect to the other processes of torchrun. Each restart gets its own store prefix.
+    """Connect to the other processes of torchrun.
 
     Args:
         compute: the backend is nccl on cuda and gloo on cpu.
@@ -50,14 +56,11 @@ def join_process_group(compute: Compute, run_hash: str) -> None:
         PipelineError: the hosts disagree on parameters, data or code.
     """
     if int(os.environ.get("WORLD_SIZE", 1)) > 1:
-        store, own_rank, processes = next(iter(dist.rendezvous("env://")))  # type: ignore[attr-defined]
-        store = dist.PrefixStore(f"restart {os.environ.get('TORCHELASTIC_RESTART_COUNT')}", store)  # type: ignore[attr-defined]
-        backend = "nccl" if compute.device.type == "cuda" else "gloo"
-        dist.init_process_group(backend, store=store, rank=own_rank, world_size=processes)
+        dist.init_process_group("nccl" if compute.device.type == "cuda" else "gloo")
         differs = broadcast_bytes(run_hash.encode(), compute.device) != run_hash.encode()
         if any_rank(differs, compute.device):
             raise PipelineError(
-                f"hosts disagree on parameters, data or code (process {rank()} of {processes})",
+                f"hosts disagree on parameters, data or code (process {rank()} of {world_size()})",
                 "git log -1; git status; dvc repro prepare   # on each host",
             )
 
@@ -75,15 +78,21 @@ def exit_workers() -> None:
 
 @contextmanager
 def report_lost_process() -> Iterator[None]:
-    """Turn torch's errors about lost connections into a PipelineError."""
+    """Turn torch's errors about lost connections into a PipelineError. On a single host, exit without a message.
+
+    There, the process that ended the connection has printed its error, or `launch` reports that it was killed.
+    """
     try:
         yield
     except RuntimeError as error:
         if world_size() == 1 or not (isinstance(error, dist.DistError) or "gloo" in str(error).lower()):
             raise
+        if os.environ.get("GROUP_WORLD_SIZE") == "1":  # the number of hosts
+            ignore_signals()  # torchrun sends SIGTERM
+            sys.exit(LOST_CONNECTION)
         raise PipelineError(
             f"process {rank()} of {world_size()} lost the connection to another process: {str(error).splitlines()[0]}",
-            "dvc repro   # if the restarts of torchrun fail; resumes from the checkpoint",
+            "torchrun ...   # again, on each host; resumes from the checkpoint",
         ) from None
 
 

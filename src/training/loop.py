@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from src.data.dataset import Dataset
+from src.device import report_out_of_memory
 from src.models.inference import evaluate
 from src.params import Train
 from src.runtime.errors import PipelineError
@@ -59,7 +60,12 @@ def train(
     if history and is_main_process():
         on_row(history)
 
-    with defer_signals() as signal_received, report_lost_process(), ProgressBar(state) as bar:
+    with (
+        report_lost_process(),
+        report_out_of_memory(state.settings),
+        defer_signals() as signal_received,
+        ProgressBar(state) as bar,
+    ):
         for epoch in range(state.step // state.steps.per_epoch, state.epochs):
             state.set_trainable(epoch)
             clock = time.perf_counter()

@@ -34,9 +34,9 @@ def train(folder: Path, processes: int, **changes: object) -> Completed:
     return run(TRAIN, folder, check=False, PYTHONPATH=str(ROOT))
 
 
-def torchrun(folder: Path, *options: str) -> Completed:
+def torchrun(folder: Path) -> Completed:
     """Train with two processes that torchrun starts, as on several hosts."""
-    command = ["python", "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", *options, *TRAIN[1:]]
+    command = ["python", "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", *TRAIN[1:]]
     return run(command, folder, check=False, PYTHONPATH=str(ROOT))
 
 
@@ -113,14 +113,19 @@ def test_invalid_batch_size_is_reported_once(project: Path) -> None:
 
 
 def test_diverging_training_of_two_processes_is_an_error(project: Path) -> None:
-    """It ends, although torchrun restarts it."""
+    """Reported once, and not started again."""
     settings = {"optimizer": "sgd", "learning_rate": 10.0, "momentum": 0.9, "initialization": "kaiming"}
-    changes = {"processes": 2, "epochs": 4.0, **settings}
-    edit_params(project, {"model.name": "net", **{f"train.{key}": value for key, value in changes.items()}})
-    done = torchrun(project, "--max-restarts=1")
-    assert done.returncode
-    assert "error: training diverged at epoch 0.8 with train.learning_rate 10:" in done.stderr
-    assert "IndexError" not in done.stderr
+    edit_params(project, {"model.name": "net"})
+    done = train(project, processes=2, epochs=4.0, **settings)
+    assert is_error(done, "error: training diverged at epoch 0.8 with train.learning_rate 10:")
+
+
+def test_process_that_is_killed_every_time_is_an_error(tmp_path: Path) -> None:
+    launch = ["python", "-m", "src.training.launch", "--standalone", "--nproc-per-node=1"]  # it reads $$ as $
+    done = run([*launch, "--no-python", "sh", "-c", "kill -9 $$$$"], tmp_path, check=False, PYTHONPATH=str(ROOT))
+    assert done.returncode == 1
+    warning = "warning: a training process was killed"
+    assert done.stderr.splitlines()[:-1] == [*[warning] * 4, "error: training processes were killed 4 times"]
 
 
 def test_torchrun_with_another_number_of_processes_is_an_error(project: Path) -> None:

@@ -13,6 +13,7 @@ from src.params import Train
 from src.runtime.errors import PipelineError
 from src.training import distributed
 from src.training.distributed import (
+    LOST_CONNECTION,
     all_reduce_sum,
     any_rank,
     broadcast_bytes,
@@ -70,14 +71,14 @@ def test_sum_over_one_process_is_a_copy() -> None:
 
 
 def test_one_process_needs_no_torchrun(settings: Settings, started: list[list[str]]) -> None:
-    launch_workers(settings(processes=1))
+    launch_workers(settings(processes=1), CPU)
     assert started == []
 
 
 def test_several_processes_are_started_by_torchrun(settings: Settings, started: list[list[str]]) -> None:
     with pytest.raises(SystemExit):
-        launch_workers(settings(processes=2, threads=3))
-    torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "--max-restarts=3"]
+        launch_workers(settings(processes=2, threads=3), CPU)
+    torchrun = ["-m", "src.training.launch", "--standalone", "--nproc-per-node=2"]
     assert started == [["OMP_NUM_THREADS=3", sys.executable, *torchrun, "-m", "stages.train", "--model", "m"]]
 
 
@@ -85,8 +86,18 @@ def test_torchrun_workers_do_not_start_torchrun(
     settings: Settings, started: list[list[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("WORLD_SIZE", "2")
-    launch_workers(settings(processes=2))
+    launch_workers(settings(processes=2), CPU)
     assert started == []
+
+
+def test_more_processes_than_gpus_are_an_error(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    with pytest.raises(PipelineError) as error:
+        launch_workers(settings(processes=4), torch.device("cuda"))
+    assert str(error.value) == (
+        "error: train.processes is 4, but torch finds 2 GPUs, and each process needs one\n"
+        "hint: dvc exp run -S train.processes=2"
+    )
 
 
 def test_torchrun_with_another_number_of_processes_is_an_error(
@@ -94,7 +105,7 @@ def test_torchrun_with_another_number_of_processes_is_an_error(
 ) -> None:
     monkeypatch.setenv("WORLD_SIZE", "2")
     with pytest.raises(PipelineError) as error:
-        launch_workers(settings(processes=1))
+        launch_workers(settings(processes=1), CPU)
     assert str(error.value) == (
         "error: torchrun started 2 processes, but train.processes is 1\nhint: dvc exp run -S train.processes=2"
     )
@@ -103,8 +114,7 @@ def test_torchrun_with_another_number_of_processes_is_an_error(
 def test_hosts_that_disagree_are_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     backends = []
     monkeypatch.setenv("WORLD_SIZE", "2")
-    monkeypatch.setattr(distributed.dist, "rendezvous", lambda url: iter([(distributed.dist.HashStore(), 0, 2)]))
-    monkeypatch.setattr(distributed.dist, "init_process_group", lambda backend, **_: backends.append(backend))
+    monkeypatch.setattr(distributed.dist, "init_process_group", backends.append)
     monkeypatch.setattr(distributed, "broadcast_bytes", lambda content, device: b"abc")
     join_process_group(COMPUTE, "abc")
     assert backends == ["gloo"]
@@ -127,6 +137,14 @@ def test_lost_connection_is_an_error_that_names_the_processes(monkeypatch: pytes
         "error: process 0 of 2 lost the connection to another process: "
         "[../gloo/transport/tcp/pair.cc] Connection closed by peer"
     )
+
+
+def test_process_without_connection_exits_silently_on_a_single_host(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(distributed, "world_size", lambda: 2)
+    monkeypatch.setenv("GROUP_WORLD_SIZE", "1")
+    with pytest.raises(SystemExit) as end, report_lost_process():
+        raise RuntimeError("gloo: Connection closed by peer")
+    assert end.value.code == LOST_CONNECTION
 
 
 @pytest.mark.parametrize(("processes", "message"), [(1, "gloo"), (2, "shapes cannot be multiplied")])

@@ -271,6 +271,19 @@ def test_validation_evaluates_the_network_of_this_step(new_state: NewState) -> N
     ]
 
 
+def test_gpu_without_enough_memory_is_an_error(new_state: NewState, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has a total capacity of")
+
+    monkeypatch.setattr(loop, "train_step", full)
+    with pytest.raises(PipelineError) as error:
+        train(new_state("dash", images=75), random_dataset(75))
+    assert str(error.value) == (
+        "error: train.batch_size 32 needs more memory than the GPU has: CUDA out of memory\n"
+        "hint: dvc exp run -S train.batch_size=16"
+    )
+
+
 @pytest.mark.parametrize("value", [math.nan, math.inf])
 def test_loss_that_is_not_finite_is_an_error(new_state: NewState, value: float) -> None:
     settings = new_state("dash", learning_rate=0.04, **PLAIN).settings
