@@ -9,20 +9,24 @@ from torch import Tensor, nn
 def model_summary(net: nn.Module, input_shape: tuple[int, ...]) -> str:
     """Return a table of layers, output shapes and parameters, and the megabytes for one input.
 
-    Layers are the convolutions and linear layers in the order they run. As in torchsummary, the forward/backward pass
-    counts each output twice, at 4 bytes per number.
+    Layers are the modules with parameters of their own, in the order they run. As in torchsummary, the forward/backward
+    pass counts each output twice, at 4 bytes per number.
 
     Args:
         net: the network.
         input_shape: channels, height and width.
     """
     rows: list[tuple[str, list[int], int]] = []
+    counted: set[nn.Parameter] = set()
 
-    def add_row(layer: nn.Module, _: object, output: Tensor) -> None:
-        parameters = sum(weight.numel() for weight in layer.parameters())
-        rows.append((f"{type(layer).__name__}-{len(rows) + 1}", [-1, *output.shape[1:]], parameters))
+    def add_row(layer: nn.Module, _: object, output: Tensor | tuple[Tensor, ...]) -> None:
+        new = set(layer.parameters()) - counted
+        counted.update(new)
+        shape = (output if isinstance(output, Tensor) else output[0]).shape  # attention also returns its weights
+        row = [-1, *shape[1:]], sum(weight.numel() for weight in new)
+        rows.append((f"{type(layer).__name__}-{len(rows) + 1}", *row))
 
-    layers = [layer for layer in net.modules() if isinstance(layer, nn.Conv2d | nn.Linear)]
+    layers = [layer for layer in net.modules() if list(layer.parameters(recurse=False))]
     hooks = [layer.register_forward_hook(add_row) for layer in layers]
     was_training = net.training
     with torch.no_grad():

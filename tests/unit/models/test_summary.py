@@ -1,7 +1,7 @@
 """The notebook's model summary."""
 
 from src.models.net import Net
-from src.models.small import Tiny
+from src.models.small import Micro, Tiny
 from src.models.summary import model_summary
 
 
@@ -33,6 +33,12 @@ def test_fixed_parameters_are_counted_as_non_trainable() -> None:
     net = Net(10)
     net.fc2.bias.requires_grad = False
     assert "Trainable params: 593,190\nNon-trainable params: 10" in model_summary(net, (1, 28, 28))
+
+
+def test_rows_add_up_to_the_total() -> None:
+    """Also batch norm without a weight."""
+    lines = model_summary(Micro(10), (1, 28, 28)).splitlines()
+    assert sum(int(line.split()[-1]) for line in lines if "[-1" in line) == 997
 
 
 def test_summary_leaves_no_hooks() -> None:
