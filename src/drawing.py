@@ -70,7 +70,7 @@ def draw_image_grid(
 
     Args:
         path: the PNG file.
-        images: uint8 [n, height, width] or [n, height, width, 3].
+        images: pixels from 0 to 255 [n, height, width] or [n, height, width, 3].
         captions: one per image. Long lines are shortened.
         title: of the figure.
         columns: the maximum number. Large images can reduce it to five, long captions to three.
@@ -96,7 +96,7 @@ def draw_image_grid(
             bottom = top + (row + 1) * (0.966 * cell + caption_height) - 0.1
             right, above = left + 0.9 * cell, bottom - 0.9 * cell
             extent = (left, right, bottom, above)
-            axis.imshow(image, cmap="gray", vmin=0, vmax=255, extent=extent, aspect="auto")
+            axis.imshow(image.astype(np.uint8), cmap="gray", vmin=0, vmax=255, extent=extent, aspect="auto")
             axis.text((left + right) / 2, above - 0.03, "\n".join(caption), fontsize=10, ha="center", va="bottom")
         if not len(images):
             axis.text(0.1, height - 0.1, "none", fontsize=10, color=TEXT_GRAY)

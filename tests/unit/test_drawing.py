@@ -114,6 +114,12 @@ def test_images_are_drawn_in_their_own_colors(tmp_path: Path, value: int, channe
     assert center == color
 
 
+def test_mean_image_is_drawn_like_an_image(tmp_path: Path) -> None:
+    for dtype in (np.uint8, np.float64):
+        draw_image_grid(tmp_path / np.dtype(dtype).name, np.full((1, 8, 8, 3), 100, dtype), ["x"], "One", columns=1)
+    assert (tmp_path / "uint8").read_bytes() == (tmp_path / "float64").read_bytes()
+
+
 @pytest.mark.parametrize(
     ("text", "expected"),
     [("cat.png", "cat.png"), ("a_long_file_name_0001.png", "a_lo…0001.png"), ("é" * 14, "é" * 4 + "…" + "é" * 8)],
