@@ -15,6 +15,8 @@ from src.drawing import BLUE, GRAY, MAX_CAPTION, TEXT_GRAY, VERMILION, draw_imag
 from src.metrics import confidence_bins, wilson_interval
 
 MAX_ILLUSTRATED = 12  # classes; with more, the cells of the confusion matrix are too small for images
+MAX_CLASSES = 50  # in a figure; with more, it shows those with the most mistakes
+OUTLIER = 10  # times the 90 % quantile of the losses; higher ones are outside the figure
 SHORT_NAME = 5  # characters of a class name that fits next to another one
 INTERVAL: Any = {"color": BLUE, "linewidth": 5, "alpha": 0.3}
 REFERENCE: Any = {"color": GRAY, "linewidth": 1, "linestyle": "--", "zorder": 1}
@@ -44,20 +46,22 @@ def plot_train_test_metrics(
                 axis.plot(history["epoch"], values, color=color, marker="o", markersize=4)
                 axis.margins(x=0.08, y=0.15)
                 if split == measured_on:  # false in both columns if measured_on is "test": no reference line
-                    axis.axhline(final[metric], **REFERENCE)
-                    style: Any = {"textcoords": "offset points", "ha": "left", "fontsize": 10, "color": TEXT_GRAY}
-                    text, position = f"test {final[metric]:{form}}", (0.02, final[metric])
-                    axis.annotate(text, position, (0, 4), axis.get_yaxis_transform(), **style)
+                    axis.axhline(final[metric], label=f"test {final[metric]:{form}}", **REFERENCE)
+                    axis.legend(frameon=False, fontsize=10, labelcolor=TEXT_GRAY)
+        losses = history[["train_loss", "validation_loss"]].to_numpy()
+        limit = OUTLIER * np.quantile(losses, 0.9, method="lower")
+        if losses.max() > limit:
+            axes[0, 0].set_ylim(0, limit)
         for axis in axes[1]:
             axis.set_xlabel("epoch")
             axis.yaxis.set_major_formatter(PercentFormatter(1.0))
-            axis.xaxis.set_major_locator(MaxNLocator(integer=True))
+            axis.xaxis.set_major_locator(MaxNLocator(6, integer=True))
 
 
 def plot_confusion_matrix(
     path: Path, confusion: pd.DataFrame, test: Dataset, predictions: pd.DataFrame, dpi: int
 ) -> None:
-    """Draw the confusion matrix. If there are few classes, each cell shows its most confident mistake.
+    """Draw the confusion matrix of at most `MAX_CLASSES` classes. If there are few, cells show a mistake.
 
     Args:
         path: the PNG file.
@@ -66,6 +70,13 @@ def plot_confusion_matrix(
         predictions: one row per image of the test set: `index`, `actual`, `predicted`, `confidence`.
         dpi: pixels per inch.
     """
+    total, correct = confusion.to_numpy().sum(), confusion.to_numpy().trace()
+    title = f"Mistakes: {total - correct:,} of {total:,} test images, accuracy {correct / total:.2%}"
+    if len(confusion) > MAX_CLASSES:
+        title += f"\nThe {MAX_CLASSES} most confused of {len(confusion):,} classes"
+        mistakes = confusion.sum(axis=0) + confusion.sum(axis=1) - 2 * np.diag(confusion)
+        shown = np.sort(np.argsort(-mistakes, kind="stable")[:MAX_CLASSES])
+        confusion = confusion.iloc[shown, shown]
     counts, classes = confusion.to_numpy(), list(confusion.index)
     errors = counts - np.diag(counts.diagonal())
     labels = [shorten(name, MAX_CAPTION) for name in classes]
@@ -75,7 +86,7 @@ def plot_confusion_matrix(
     side = max(4.0, cell * len(classes)) + 0.5 + 0.08 * max(map(len, labels))
     with saved_figure(path, side, side, dpi) as figure:
         axis = figure.subplots()
-        axis.set_title(f"{errors.sum():,} mistakes in {counts.sum():,} test images", pad=12)
+        axis.set_title(title, pad=12)
         # the square root keeps single mistakes visible; vmax at twice the maximum keeps colors light behind the numbers
         shades: Any = {"vmin": 0, "vmax": 2 * max(1, errors.max()) ** 0.5, "edgecolor": "white", "linewidth": 2}
         colors = mpl.colormaps["Oranges"].with_extremes(bad="#F6F7F9")
@@ -111,21 +122,28 @@ def plot_confident_mistakes(path: Path, test: Dataset, predictions: pd.DataFrame
     captions = [f"{row.actual}{gap}→ {row.predicted}\n{row.confidence:.0%} sure" for row in shown.itertuples()]
     if test.files:
         captions = [f"{text}\n{Path(test.files[i]).name}" for i, text in zip(shown["index"], captions, strict=True)]
-    title = f"The {len(shown)} most confident of {len(mistakes)} mistakes (actual → predicted)"
+    title = f"Most confident mistakes: {len(shown)} of {len(mistakes):,} (actual → predicted)"
     draw_image_grid(path, test.images[shown["index"]], captions, title, columns=8, dpi=dpi)
 
 
 def plot_per_class_accuracy(path: Path, confusion: pd.DataFrame, dpi: int) -> None:
-    """Draw the accuracy of each class that has images, its 95 % Wilson interval, and the overall accuracy as a line."""
-    confusion = confusion[confusion.sum(axis=1) > 0]
-    correct = np.array([row[name] for name, row in confusion.iterrows()])
-    counts = confusion.to_numpy().sum(axis=1)
+    """Draw the accuracy of each class that has images, its 95 % Wilson interval, and the overall accuracy as a line.
+
+    If there are many classes, show the `MAX_CLASSES` least accurate ones.
+    """
+    correct, counts = np.diag(confusion), confusion.to_numpy().sum(axis=1)
     overall = correct.sum() / counts.sum()
+    shown = np.flatnonzero(counts)
+    title = "Test accuracy by class, with 95 % intervals"
+    if len(shown) > MAX_CLASSES:
+        title += f"\nThe {MAX_CLASSES} least accurate of {len(shown):,} classes"
+        shown = np.sort(shown[np.argsort(correct[shown] / counts[shown], kind="stable")[:MAX_CLASSES]])
+    confusion, correct, counts = confusion.iloc[shown], correct[shown], counts[shown]
     rows = np.arange(len(confusion))
     spacing = 0.4 if len(rows) <= MAX_ILLUSTRATED else 0.2  # inches
     with saved_figure(path, 9, max(4.0, spacing * len(rows) + 1), dpi) as figure:
         axis = figure.subplots()
-        axis.set_title("Test accuracy by class, with 95 % intervals")
+        axis.set_title(title)
         axis.axvline(overall, **REFERENCE)
         axis.hlines(rows, *wilson_interval(correct, counts), **INTERVAL)
         axis.plot(correct / counts, rows, "o", color=BLUE)
@@ -154,8 +172,9 @@ def plot_reliability(path: Path, predictions: pd.DataFrame, bins: int, dpi: int)
         above.plot(confidence, correct / count, "o", color=BLUE)
         above.set_ylabel("accuracy")
         below.bar(count.index / bins, count, width=1 / bins, align="edge", color=BLUE, edgecolor="white")
-        below.set(yscale="log", ylabel="images", xlabel="confidence")
+        below.set(yscale="log", ylim=(0.8, None), ylabel="images", xlabel="confidence")
         below.yaxis.set_major_formatter("{x:,.0f}")
+        below.minorticks_off()
         for axis in (above.xaxis, above.yaxis):
             axis.set_major_formatter(PercentFormatter(1.0))
 
