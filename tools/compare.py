@@ -20,18 +20,19 @@ from dvc.repo import Repo
 from src.data.dataset import load_dataset
 from src.drawing import draw_image_grid
 from src.metrics import mcnemar, wilson_interval
+from src.reporting.plots import SHORT_NAME
 from src.runtime.cli import exit_on_error
 from src.runtime.errors import PipelineError
 
 PARAMS, PREDICTIONS, TEST_SET = "params.yaml", "metrics/predictions.csv", Path("data/prepared/test.safetensors")
 FIGURE = Path("dvc_plots/flipped.png")
 SIGNIFICANCE = 0.05
-MAX_LISTED, MAX_DRAWN = 20, 80  # flipped images
-COLUMNS = ("actual", "predicted", "file")  # of the predictions; MNIST has no files
+MAX_LISTED, MAX_DRAWN = 20, 24  # flipped images
+COLUMNS = ("actual", "predicted", "confidence", "file")  # of the predictions; MNIST has no files
 
 
 def load_predictions(name: str) -> pd.DataFrame:
-    """Return the actual and the predicted class name of each test image, and its file if it has one.
+    """Return the `COLUMNS` of the predictions, as text.
 
     Args:
         name: a git revision, an experiment, or "workspace" for the working tree.
@@ -62,6 +63,7 @@ def compare(runs: Sequence[str], first: pd.DataFrame, second: pd.DataFrame) -> d
 
     The verdict is whether the second run is significantly "better" or "worse" than the first, or the "same". The
     flipped images are those that only one run classifies correctly. Those that the second run gets wrong come first.
+    In both groups, the highest confidence in a wrong class comes first.
 
     Args:
         runs: their names.
@@ -71,7 +73,7 @@ def compare(runs: Sequence[str], first: pd.DataFrame, second: pd.DataFrame) -> d
     Raises:
         PipelineError: the test images differ.
     """
-    images = first.rename(columns={"predicted": "first"}).assign(second=second["predicted"])
+    images = first.rename(columns={"predicted": "first"}).drop(columns="confidence").assign(second=second["predicted"])
     actual = images["actual"]
     same = ["actual", "file"]
     if not first.filter(same).equals(second.filter(same)):
@@ -82,6 +84,8 @@ def compare(runs: Sequence[str], first: pd.DataFrame, second: pd.DataFrame) -> d
         )
     correct = images[["first", "second"]].eq(actual, axis=0)
     lost, won = correct["first"] & ~correct["second"], correct["second"] & ~correct["first"]
+    images["confidence"] = second["confidence"].where(lost, first["confidence"])  # of the wrong prediction
+    by_confidence: Any = {"by": "confidence", "key": pd.to_numeric, "ascending": False, "kind": "stable"}
     p_value = mcnemar(int(lost.sum()), int(won.sum()))
     better_or_worse = "better" if won.sum() > lost.sum() else "worse"
     low, high = wilson_interval(correct.sum(), len(images))
@@ -92,7 +96,7 @@ def compare(runs: Sequence[str], first: pd.DataFrame, second: pd.DataFrame) -> d
         "only_first": int(lost.sum()),
         "only_second": int(won.sum()),
         "both_wrong": int((~correct).all(axis=1).sum()),
-        "flipped": pd.concat([images[lost], images[won]]),
+        "flipped": pd.concat([images[part].sort_values(**by_confidence) for part in (lost, won)]),
         "p_value": p_value,
         "verdict": better_or_worse if p_value < SIGNIFICANCE else "same",
     }
@@ -128,11 +132,11 @@ def format_report(result: dict[str, Any], markdown: bool = False) -> str:
 - McNemar's exact p-value {result["p_value"]:.2g}: {verdict}
 - This compares two models. To compare recipes, train several seeds of each: `python -m tools.sweep RECIPE --seeds 5`
 
-{heading}{len(flipped)} images flipped{listing}"""
+{heading}Flipped images: {len(flipped)}{listing}"""
 
 
 def draw_flipped(result: dict[str, Any], predictions: pd.DataFrame) -> str:
-    """Draw the flipped images, and return a sentence that says where.
+    """Draw the flipped images with the highest confidence in a wrong class, and return a sentence that says where.
 
     Args:
         result: what `compare` returns.
@@ -142,11 +146,14 @@ def draw_flipped(result: dict[str, Any], predictions: pd.DataFrame) -> str:
     expected = [list(predictions.get("file", [])), list(predictions["actual"])]
     if not test_set or [list(test_set.files), [test_set.classes[label] for label in test_set.labels]] != expected:
         return f"To draw them, prepare their test set: dvc repro prepare   # writes {TEST_SET}"
-    flipped = result["flipped"].head(MAX_DRAWN)
-    captions = [f"{row.actual}: {row.first} → {row.second}" for row in flipped.itertuples()]
-    title = f"{result['runs'][1]}: {result['only_first']} images lost, {result['only_second']} won"
+    flipped = result["flipped"]
+    flipped = flipped.groupby(flipped["actual"] == flipped["second"]).head(MAX_DRAWN // 2)
+    gap = " " if max(map(len, test_set.classes)) <= SHORT_NAME else "\n"
+    captions = [f"{row.actual}:{gap}{row.first}{gap}→ {row.second}" for row in flipped.itertuples()]
+    counts = f"{result['only_first']} lost, {result['only_second']} won"
+    title = f"{result['runs'][1]}: {counts}. The most confident {len(flipped)} (actual: first → second)"
     draw_image_grid(FIGURE, test_set.images[flipped.index], captions, title, columns=8)
-    return f"Drawn in {FIGURE} as actual: first → second"
+    return f"Drawn in {FIGURE}"
 
 
 def check_gate(result: dict[str, Any], floor: float) -> None:

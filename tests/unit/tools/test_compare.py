@@ -1,17 +1,23 @@
 """The comparison of two runs."""
 
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 
+from src.data.dataset import save_dataset
 from src.runtime.errors import PipelineError
-from tools.compare import check_gate, compare, format_report
+from tests.helpers import random_dataset
+from tools.compare import TEST_SET, check_gate, compare, draw_flipped, format_report
 
 
 def predictions(predicted: str, actual: str = "0011223344") -> pd.DataFrame:
     """Return these predicted digits, one per test image."""
-    return pd.DataFrame({"actual": list(actual), "predicted": list(predicted)})
+    confidence = [f"{0.9 - 0.01 * index:.2f}" for index in range(len(predicted))]
+    return pd.DataFrame({"actual": list(actual), "predicted": list(predicted), "confidence": confidence})
 
 
 def compare_zeros(first: int, second: int, count: int = 10) -> dict[str, Any]:
@@ -25,11 +31,29 @@ def test_compare_counts_images_and_lists_the_flipped_ones() -> None:
     counts = [result[key] for key in ("both_right", "only_first", "only_second", "both_wrong")]
     assert counts == [8, 1, 1, 0]
     assert result["flipped"].to_dict("index") == {
-        2: {"actual": "1", "first": "1", "second": "9"},
-        9: {"actual": "4", "first": "9", "second": "4"},
+        2: {"actual": "1", "first": "1", "second": "9", "confidence": "0.88"},
+        9: {"actual": "4", "first": "9", "second": "4", "confidence": "0.81"},
     }
     assert result["p_value"] == 1
     assert list(result["accuracy"]["accuracy"]) == [0.9, 0.9]
+
+
+def test_flipped_images_are_sorted_by_the_confidence_of_the_wrong_prediction() -> None:
+    first, second = predictions("0000", "0000"), predictions("1110", "0000")
+    flipped = compare(["a", "b"], first, second.assign(confidence=["0.5", "0.9", "1e-05", "1.0"]))["flipped"]
+    assert flipped["confidence"].to_dict() == {1: "0.9", 0: "0.5", 2: "1e-05"}
+    assert flipped.index.tolist() == [1, 0, 2]
+
+
+def test_at_most_24_flipped_images_are_drawn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One half are images that the second run gets wrong, the other half images that it gets right."""
+    captions: list[str] = []
+    monkeypatch.setattr("tools.compare.draw_image_grid", lambda *arguments, **_: captions.extend(arguments[2]))
+    monkeypatch.chdir(tmp_path)
+    save_dataset(TEST_SET, replace(random_dataset(40), labels=np.zeros(40, np.uint8)))
+    runs = [predictions(text, "0" * 40) for text in ("0" * 20 + "1" * 20, "1" * 20 + "0" * 20)]
+    draw_flipped(compare(["a", "b"], *runs), runs[0])
+    assert captions == ["0: 0 → 1"] * 12 + ["0: 1 → 0"] * 12
 
 
 def test_report_shows_parameters_counts_verdict_and_flipped_images() -> None:
@@ -39,13 +63,13 @@ def test_report_shows_parameters_counts_verdict_and_flipped_images() -> None:
     assert "train.epochs     1      2\ntrain.new     None   True" in report
     assert "- 8 test images right in both, 0 in neither\n- 1 right only in a, 1 right only in bb\n" in report
     assert "p-value 1: no significant difference\n" in report
-    assert "\n2      1     1      9\n9      4     9      4" in report
+    assert "\n2      1     1      9       0.88\n9      4     9      4       0.81" in report
 
 
 def test_report_of_equal_runs_has_no_differences() -> None:
     report = format_report({**compare_zeros(9, 9), "parameters": {}})
     assert "Parameters\n\nno difference" in report
-    assert report.endswith("\n0 images flipped")
+    assert report.endswith("\nFlipped images: 0")
 
 
 def test_markdown_report_has_headings_and_tables() -> None:
@@ -54,7 +78,7 @@ def test_markdown_report_has_headings_and_tables() -> None:
     assert [line for line in lines if line.startswith("#")] == [
         "### Parameters",
         "### Test accuracy with its 95 % interval",
-        "### 2 images flipped",
+        "### Flipped images: 2",
     ]
     cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if line.startswith("|")]
     assert [row for row in cells if not row[0].startswith(":") and not row[0].startswith("-")] == [
@@ -63,9 +87,9 @@ def test_markdown_report_has_headings_and_tables() -> None:
         ["", "accuracy", "low", "high"],
         ["first", "0.9", "0.5958", "0.9821"],
         ["second", "0.9", "0.5958", "0.9821"],
-        ["", "actual", "first", "second"],
-        ["2", "1", "1", "9"],
-        ["9", "4", "9", "4"],
+        ["", "actual", "first", "second", "confidence"],
+        ["2", "1", "1", "9", "0.88"],
+        ["9", "4", "9", "4", "0.81"],
     ]
 
 
