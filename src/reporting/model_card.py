@@ -126,4 +126,5 @@ def _metric_rows(metrics: Mapping[str, Any]) -> list[list[str]]:
 
 
 def _table(header: list[str], rows: list[list[Any]]) -> str:
-    return "\n".join(f"| {' | '.join(map(str, line))} |" for line in [header, ["---"] * len(header), *rows])
+    lines = [[str(cell).replace("|", "\\|") for cell in line] for line in [header, ["---"] * len(header), *rows]]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)

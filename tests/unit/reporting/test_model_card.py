@@ -118,6 +118,12 @@ def test_card_lists_every_class_with_its_interval(params: Params, model: Path) -
     assert "| NA | 1,010 | 0.9960 | 0.9899 to 0.9985 |" in lines
 
 
+def test_class_name_with_a_pipe_stays_in_its_cell(params: Params, model: Path) -> None:
+    confusion = CONFUSION.rename(index={"cat": "a|b"}, columns={"cat": "a|b"})
+    text = model_card(params, model, AUDIT, TRAINING, EVALUATION, confusion)
+    assert "| a\\|b | dog | 1 |" in text
+
+
 def test_card_lists_the_most_frequent_confusions_first(params: Params, model: Path) -> None:
     lines = card(params, model)
     start = lines.index("| actual | predicted | images |")
