@@ -1,7 +1,6 @@
 """Classification metrics, confidence intervals and significance tests."""
 
 import math
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -10,24 +9,22 @@ Z95 = 1.959963984540054  # the normal quantile of a 95 % interval
 
 
 def classification_metrics(
-    labels: np.ndarray, log_probabilities: np.ndarray, classes: Sequence[str], calibration_bins: int
-) -> dict[str, Any]:
+    labels: np.ndarray, log_probabilities: np.ndarray, calibration_bins: int
+) -> dict[str, float]:
     """Compute all metrics of the test set. The model card lists each number in the result by its key.
 
     Args:
         labels: integers [n], class indices.
         log_probabilities: float32 [n, classes].
-        classes: the class names.
         calibration_bins: number of bins of the expected calibration error.
 
     Returns:
-        Numbers by name, with `<name>_low` and `<name>_high` for a 95 % interval, and the accuracy of each class that
-        has images.
+        Numbers by name, with `<name>_low` and `<name>_high` for a 95 % interval.
     """
     labels, predicted = labels.astype(np.int64), log_probabilities.argmax(axis=1)
     correct = predicted == labels
     low, high = wilson_interval(correct.sum(), len(correct))
-    images, _, recall, f1 = per_class_metrics(labels, predicted, len(classes)).values()
+    images, _, recall, f1 = per_class_metrics(labels, predicted, log_probabilities.shape[1]).values()
     present = images > 0
     # math.exp, because the last bits of np.exp depend on the processor
     confidence = np.array([math.exp(value) for value in log_probabilities.max(axis=1)])
@@ -37,11 +34,10 @@ def classification_metrics(
         "accuracy_high": float(high),
         "balanced_accuracy": float(recall[present].mean()),
         # as in scikit-learn: the classes that occur in the labels or in the predictions
-        "macro_f1": float(f1[present | np.isin(np.arange(len(classes)), predicted)].mean()),
+        "macro_f1": float(f1[present | np.isin(np.arange(len(images)), predicted)].mean()),
         "loss": -float(log_probabilities[np.arange(len(labels)), labels].mean(dtype=np.float64)),
         "errors": int((~correct).sum()),
         "expected_calibration_error": expected_calibration_error(confidence, correct, calibration_bins),
-        "per_class_accuracy": {classes[index]: float(recall[index]) for index in np.flatnonzero(present).tolist()},
     }
 
 

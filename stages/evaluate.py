@@ -25,7 +25,7 @@ def main(params: Params, prepared: Path, model: Path, metrics: Path) -> None:
     classes, labels = test_set.classes, test_set.labels
     check_test_set(test_set, metadata)
     log_probabilities = predict(classifier.to(device), test_set.images, device)
-    values = classification_metrics(labels, log_probabilities.numpy(), classes, params.evaluate.calibration_bins)
+    values = classification_metrics(labels, log_probabilities.numpy(), params.evaluate.calibration_bins)
     write_json(metrics / "evaluate.json", values)
     best, guesses = log_probabilities.max(dim=1)
     confidence, predicted = best.exp().numpy(), guesses.numpy()

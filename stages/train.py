@@ -37,7 +37,9 @@ def main(params: Params, prepared: Path, checkpoints: Path, model: Path, metrics
 
     def write_metrics(history: list[HistoryRow]) -> None:
         write_csv(metrics / "history.csv", list(history[0]), [list(row.values()) for row in history])
-        write_json(metrics / "train.json", {"parameters": parameters, **history[-1], "fingerprint": fingerprint})
+        # a list, because DVC would show each value of a mapping as a metric
+        values = {"parameters": parameters, **history[-1], "fingerprint": list(fingerprint.items())}
+        write_json(metrics / "train.json", values)
 
     run_checkpoints = Checkpoints(checkpoints, hash_of_run, fingerprint, settings.checkpoint_seconds)
     train(state, train_set, validation_set, run_checkpoints, on_row=write_metrics)

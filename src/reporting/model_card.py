@@ -37,7 +37,7 @@ def model_card(
             `<name>_low` to `<name>_high` if there is one.
         confusion: number of test images by actual class (rows) and predicted class (columns).
     """
-    train, fingerprint = params.train, training["fingerprint"]
+    train, fingerprint = params.train, dict(training["fingerprint"])
     height, width, *color = audit["test"]["shape"]
     kind, pretrained = "color" if color else "gray", ", pretrained on ImageNet" * params.model.pretrained
     averaged = ", averages over five shifted copies of an image" * train.test_time_augmentation

@@ -13,5 +13,5 @@ def test_portable_training_computes_with_avx2_in_float32(prepared: Path) -> None
     """`make verify-portable` runs all stages."""
     edit_params(prepared, {"train.portable": True})
     run(command_of("train"), prepared, PYTHONPATH=str(ROOT))
-    fingerprint = json.loads((prepared / "metrics/train.json").read_text())["fingerprint"]
+    fingerprint = dict(json.loads((prepared / "metrics/train.json").read_text())["fingerprint"])
     assert (fingerprint["device"], fingerprint["precision"]) == ("cpu AVX2", "float32")

@@ -56,7 +56,7 @@ def test_train_writes_the_model_and_its_metrics(prepared: Path) -> None:
     assert "5 steps of 64 images in " in done.stdout
     metrics = json.loads((prepared / METRICS / "train.json").read_text())
     assert (metrics["parameters"], metrics["epoch"]) == (38_570, 1)
-    assert metrics["fingerprint"] == {
+    assert dict(metrics["fingerprint"]) == {
         "torch": torch.__version__,
         "device": f"cpu {torch.backends.cpu.get_cpu_capability()}",
         "precision": "float32",
