@@ -39,8 +39,7 @@ def audit(splits: Mapping[str, Dataset]) -> tuple[dict[str, Any], Findings]:
                 findings. "blank" counts images of one value. "duplicates" and "near_duplicates" count images that
                 equal or resemble an earlier one of the same split. "small" counts images whose longer side is less
                 than half of image_size, "dark" those whose largest value is below 16; only images of files are counted.
-                "rare_classes" counts the classes with few images. Class counts are lists, because DVC would show each
-                value of a mapping as a metric.
+                "rare_classes" counts the classes with few images.
             "shared", "nearly_shared": for each pair of splits ("train and test"), how many images of the later split
                 are copies or near copies of an image of the earlier split.
     """
@@ -50,7 +49,7 @@ def audit(splits: Mapping[str, Dataset]) -> tuple[dict[str, Any], Findings]:
         findings["blank", name] = [(split.name(index), "") for index in blank]
         least = RARE if name == "train" else 1
         counts = zip(split.classes, split.counts(), strict=True)
-        findings["rare_classes", name] = [(label, f"{count} images") for label, count in counts if count < least]
+        findings["rare_classes", name] = [(label, f"images: {count}") for label, count in counts if count < least]
         if split.sizes is not None:
             small = np.flatnonzero(split.sizes.max(axis=1) * 2 < split.image_shape[1]).tolist()
             findings["small", name] = [(split.name(i), "{} x {} pixels".format(*split.sizes[i])) for i in small]

@@ -44,7 +44,7 @@ def main(params: Params, prepared: Path, metrics: Path) -> None:
     title = f"After augmentation: {changes or 'none'}"
     plot_sample_training_images(metrics / "augmented.png", to_uint8(augmented.numpy()), names, title)
     sizes = ", ".join(f"{len(split):,} {name}" for name, split in splits.items())
-    found = f", {len(rows):,} findings in {metrics / 'findings.csv'}" if rows else ""
+    found = f", findings in {metrics / 'findings.csv'}: {len(rows):,}" if rows else ""
     print(f"audit passed: {sizes} images{found}", flush=True)
 
 

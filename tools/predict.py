@@ -131,7 +131,7 @@ def main() -> None:
             print(f"{result['image']}: {best}{'' if result['sure'] else '   unsure'}")
     if errors:
         exit_with_error("\n".join(errors))
-    print(f"{len(names):,} images in {seconds:.1f} s, {len(names) / seconds:,.0f} images/s", file=sys.stderr)
+    print(f"{seconds:.1f} s, {len(names) / seconds:,.0f} images/s", file=sys.stderr)
 
 
 if __name__ == "__main__":

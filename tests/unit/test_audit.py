@@ -70,7 +70,7 @@ def test_audit_measures_a_split() -> None:
     }
     assert findings == {
         ("blank", "train"): [("0", ""), ("1", "")],
-        ("rare_classes", "train"): [("a", "3 images"), ("b", "1 images")],
+        ("rare_classes", "train"): [("a", "images: 3"), ("b", "images: 1")],
         ("duplicates", "train"): [("1", "equals 0"), ("3", "equals 2")],
     }
 
@@ -120,8 +120,8 @@ def test_class_without_training_images_has_no_parameter_that_accepts_it(splits: 
 
 def test_class_without_test_images_is_a_finding(splits: dict[str, Dataset]) -> None:
     _, findings = audit({"train": splits["train"], "test": splits["test"]})
-    assert findings["rare_classes", "train"] == [("a", "3 images"), ("b", "3 images")]
-    assert findings["rare_classes", "test"] == [("b", "0 images")]
+    assert findings["rare_classes", "train"] == [("a", "images: 3"), ("b", "images: 3")]
+    assert findings["rare_classes", "test"] == [("b", "images: 0")]
 
 
 def test_validation_and_test_may_be_the_same_set(splits: dict[str, Dataset]) -> None:

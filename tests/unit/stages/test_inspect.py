@@ -70,7 +70,7 @@ def test_findings_are_written_even_if_they_fail_the_audit(prepared: Path) -> Non
     edit_params(prepared, {"inspect.max_shared": 40})
     done = run_stage_in(prepared, "inspect", check=True)
     assert (
-        done.stdout == "audit passed: 280 train, 50 validation, 40 test images, 40 findings in metrics/findings.csv\n"
+        done.stdout == "audit passed: 280 train, 50 validation, 40 test images, findings in metrics/findings.csv: 40\n"
     )
 
 
