@@ -49,6 +49,8 @@ def test_every_plot_is_drawn_without_network(
     charts, pictures = page.count("vegaEmbed('#"), re.findall(r'<img src="(static/[^"]+)"', page)
     dom, console = render(file)
     assert not console
+    styled = re.findall(r"^#(\w+)", (project / "tools/page.html").read_text(), re.MULTILINE)
+    assert all(f'id="{name}"' in dom for name in styled)
     assert dom.count('class="marks"') == charts >= 5
     declared = set().union(*(outputs(spec) for spec in load_stages(project).values()))
     assert len(pictures) == revisions * sum(path.endswith(".png") for path in declared)
