@@ -135,10 +135,10 @@ def train_step(state: TrainState, images: Tensor, labels: Tensor) -> None:
         seed_random_layers(derive_seed(settings.seed, RANDOM_LAYERS, state.step, rank()), state.compute.device)
         output = state.model(images).float()
         # log_softmax does not change log-probabilities, so this is also the negative log-likelihood of Net's output
-        loss = F.cross_entropy(output, labels, label_smoothing=settings.label_smoothing)
+        losses = F.cross_entropy(output, labels, label_smoothing=settings.label_smoothing, reduction="none")
     for optimizer in state.optimizers:
         optimizer.zero_grad()
-    loss.backward()
+    losses.mean().backward()
     for optimizer, scheduler in zip(state.optimizers, state.schedulers, strict=True):
         optimizer.step()
         scheduler.step()
