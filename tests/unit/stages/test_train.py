@@ -267,7 +267,7 @@ def test_missing_pretrained_weights_are_an_error_without_a_model(
     assert is_error(
         run_stage_in(prepared, "train"),
         f"error: the pretrained weights of squeezenet1_1 cannot be downloaded from {UNREACHABLE}/squeezenet1_1-b8a52",
-        f"hint: cp /path/to/squeezenet1_1-b8a52dc0.pth '{tmp_path}/torch/hub/checkpoints/squeezenet1_1-b8a52dc0.pth'",
+        f"hint: cp /path/to/squeezenet1_1-b8a52dc0.pth {tmp_path}/torch/hub/checkpoints/squeezenet1_1-b8a52dc0.pth",
     )
     assert outputs(prepared) == []
 
