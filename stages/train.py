@@ -9,7 +9,7 @@ from src.models.model_file import ModelMetadata, save_model
 from src.models.summary import model_summary
 from src.params import Params
 from src.runtime.cli import run_stage
-from src.runtime.files import write_csv, write_json
+from src.runtime.files import main_checkout, write_csv, write_json
 from src.training.checkpoint import Checkpoints, describe_run, run_hash
 from src.training.checks import check_train_set
 from src.training.distributed import exit_workers, join_process_group, launch_workers
@@ -41,23 +41,25 @@ def main(params: Params, prepared: Path, checkpoints: Path, model: Path, metrics
         values = {"parameters": parameters, **history[-1], "fingerprint": list(fingerprint.items())}
         write_json(metrics / "train.json", values)
 
-    run_checkpoints = Checkpoints(checkpoints, hash_of_run, fingerprint, settings.checkpoint_seconds)
-    train(state, train_set, validation_set, run_checkpoints, on_row=write_metrics)
-    exit_workers()
-    # only the main process continues here
-    metadata = ModelMetadata(
-        network=params.model.name,
-        classes=train_set.classes,
-        input_shape=train_set.image_shape,
-        fit=params.prepare.fit,
-        normalize=state.normalize,
-        test_time_augmentation=settings.test_time_augmentation,
-        fingerprint=fingerprint,
-        run=run,
-    )
-    save_model(model, net, metadata)
-    log_training_time(state)
-    run_checkpoints.remove()
+    root = main_checkout(checkpoints)  # the copy of a killed experiment is not used again
+    run_checkpoints = Checkpoints(root, hash_of_run, fingerprint, settings.checkpoint_seconds)
+    with run_checkpoints.exclusive():
+        train(state, train_set, validation_set, run_checkpoints, on_row=write_metrics)
+        exit_workers()
+        # only the main process continues here
+        metadata = ModelMetadata(
+            network=params.model.name,
+            classes=train_set.classes,
+            input_shape=train_set.image_shape,
+            fit=params.prepare.fit,
+            normalize=state.normalize,
+            test_time_augmentation=settings.test_time_augmentation,
+            fingerprint=fingerprint,
+            run=run,
+        )
+        save_model(model, net, metadata)
+        log_training_time(state)
+        run_checkpoints.remove()
 
 
 if __name__ == "__main__":

@@ -6,8 +6,8 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Iterable, Mapping
-from contextlib import suppress
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from torch import Tensor
 from src.data.tensor_file import load_tensors, read_digest, save_tensors
 from src.models.model_file import to_arrays
 from src.params import Params
+from src.runtime.files import exclusive_lock
 from src.training.distributed import all_reduce_sum, broadcast_bytes, is_main_process
 from src.training.state import HistoryRow, TrainState
 
@@ -55,7 +56,8 @@ class Checkpoints:
 
     def __init__(self, root: Path, run_hash: str, fingerprint: Mapping[str, str | int], every_seconds: float) -> None:
         suffix = "-".join(str(value) for value in fingerprint.values())
-        self.folder = root / f"{run_hash}-{suffix.replace(' ', '-')}"
+        name = f"{run_hash}-{suffix.replace(' ', '-')}"
+        self.folder, self.lock = root / name, root / f"{name}.lock"
         self.every_seconds = every_seconds
         self.saved_at = time.monotonic()
 
@@ -107,11 +109,16 @@ class Checkpoints:
         history: list[HistoryRow] = metadata["history"]
         return history
 
+    @contextmanager
+    def exclusive(self) -> Iterator[None]:
+        """Wait for another run with the same hash: experiments in copies of the project share these checkpoints."""
+        with exclusive_lock(self.lock) if is_main_process() else nullcontext():
+            yield
+
     def remove(self) -> None:
         """Delete the checkpoints of this run, and keep those of other runs."""
         shutil.rmtree(self.folder, ignore_errors=True)
-        with suppress(OSError):  # not empty
-            self.folder.parent.rmdir()
+        self.lock.unlink(missing_ok=True)
 
     def _latest_first(self) -> list[Path]:
         return sorted(self.folder.glob("*.checkpoint"), reverse=True)

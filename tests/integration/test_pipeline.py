@@ -31,7 +31,7 @@ def test_every_declared_output_is_recorded(finished_clone: Path) -> None:
 
 def test_finished_run_leaves_no_other_files(finished_clone: Path) -> None:
     """No checkpoint, no partial file, and nothing new for git."""
-    assert not (finished_clone / "data/checkpoints").exists()
+    assert not any((finished_clone / "data/checkpoints").iterdir())
     assert not list(finished_clone.rglob("*.part"))
     assert not run(["git", "status", "--porcelain"], finished_clone).stdout
 

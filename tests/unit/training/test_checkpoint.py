@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from filelock import FileLock, Timeout
 from torch import Tensor, nn
 from torch.nn import functional
 from torchvision.ops import StochasticDepth
@@ -311,8 +312,14 @@ def test_remove_leaves_the_checkpoints_of_other_runs(state: TrainState, tmp_path
     first.remove()
     assert files_in(root) == ["fedcba9876543210-2.14-cpu-AVX2-1/000000000.checkpoint"]
     second.remove()
-    assert not root.exists()
+    assert files_in(root) == []
     second.remove()
+
+
+def test_run_with_the_same_hash_waits(tmp_path: Path) -> None:
+    """Two experiments that differ only in `evaluate` train the same."""
+    with checkpoints_in(tmp_path).exclusive(), pytest.raises(Timeout):
+        FileLock(checkpoints_in(tmp_path).lock).acquire(timeout=0)
 
 
 @pytest.mark.parametrize("change", [{"threads": 2}, {"torch": "2.15"}, {"device": "cpu AVX512"}])
