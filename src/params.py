@@ -213,7 +213,7 @@ def load_params(path: Path, check_model: bool = True) -> Params:
 def check_params(
     values: Any,
     source: object = "params.yaml",
-    hint: str = "git diff params.yaml   # fix it, then: dvc repro",
+    hint: str = "dvc params diff   # correct the values, then: dvc repro",
     check_model: bool = True,
 ) -> Params:
     """Check parameters against the schema.

@@ -4,12 +4,15 @@ import argparse
 import gc
 import inspect
 import os
+import re
 import shlex
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import NoReturn
+
+import psutil
 
 from src.params import load_params
 from src.runtime.errors import PipelineError
@@ -75,8 +78,21 @@ def exit_quickly() -> NoReturn:
     os._exit(0)
 
 
+def running_experiment() -> str:
+    """Return the command line `dvc exp run ...` that started this process, or "" if there is none."""
+    with suppress(psutil.Error):
+        for parent in psutil.Process().parents():
+            _, found, options = "\0".join([*parent.cmdline(), ""]).partition("/dvc\0exp\0run\0")
+            if found:
+                return shlex.join(["dvc", "exp", "run", *options.split("\0")[:-1]])
+    return ""
+
+
 def exit_with_error(message: str, status: int = 1) -> NoReturn:
-    """Print a message to stderr and exit."""
+    """Print a message to stderr and exit. During an experiment, the hint repeats its name and settings."""
     ignore_signals()
-    print(message, file=sys.stderr, flush=True)
+    error, separator, hint = message.rpartition("\nhint: ")
+    if experiment := running_experiment():
+        hint = re.sub("dvc (repro|exp run)", lambda _: experiment, hint)
+    print(error + separator + hint, file=sys.stderr, flush=True)
     raise SystemExit(status)

@@ -1,7 +1,9 @@
-"""Experiments in a copy of the tree, a damaged cache, model versions, and training without a validation set."""
+"""Failed experiments, a copy of the tree, a damaged cache, model versions, and training without a validation set."""
 
 import json
 import os
+import re
+import shlex
 from pathlib import Path
 
 import pytest
@@ -21,6 +23,15 @@ def test_experiment_in_a_copy_imports_the_code_of_the_copy_and_finds_the_raw_fil
     assert "other-split" in run(["dvc", "exp", "show", "--csv", "--only-changed"], clone).stdout
     assert "other-split" not in run(["git", "status", "--porcelain"], clone).stdout
     assert clone / ".dvc/tmp/exps" in Path(marker.read_text()).parents
+
+
+def test_failed_experiment_repeats_its_command_and_is_undone_as_written(clone: Path) -> None:
+    command = ["dvc", "exp", "run", "--name", "bright", "-S", "train.normalize={mean:[0.9],std:[0.3]}"]
+    done = run(command, clone, check=False)
+    assert f"hint: {shlex.join(command)} -S train.normalize=auto   # accepts this\n" in done.stderr
+    (undo,) = re.findall("`(touch params.yaml [^`]*)`", (ROOT / "README.md").read_text())
+    run(["bash", "-c", undo], clone)
+    assert not run(["git", "status", "--porcelain"], clone).stdout
 
 
 @pytest.mark.parametrize("path", [MODEL, "data/prepared/test.safetensors"])

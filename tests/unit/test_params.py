@@ -130,7 +130,7 @@ def test_all_mistakes_are_listed_at_once_and_aligned() -> None:
             "       train.epochz: unknown key; did you mean epochs?",
             "       plot.dpi: missing",
             "       plot.dpy: unknown key; did you mean dpi?",
-            "hint: git diff params.yaml   # fix it, then: dvc repro",
+            "hint: dvc params diff   # correct the values, then: dvc repro",
         ]
     )
 

@@ -76,7 +76,7 @@ def test_invalid_params_end_a_stage_before_any_work(
         "error: params.yaml has 2 mistakes:\n"
         "       train.batch_size: missing\n"
         "       train.batch_siz: unknown key; did you mean batch_size?\n"
-        "hint: git diff params.yaml   # fix it, then: dvc repro\n"
+        "hint: dvc params diff   # correct the values, then: dvc repro\n"
     )
 
 
