@@ -80,7 +80,7 @@ def compare(runs: Sequence[str], first: pd.DataFrame, second: pd.DataFrame) -> d
         raise PipelineError(
             f"{' and '.join(runs)} were evaluated on different test images "
             f"({len(first):,} and {len(second):,}, see {PREDICTIONS})",
-            f"git diff '{runs[0]}' '{runs[1]}' -- dvc.lock",
+            f"dvc params diff '{runs[0]}' '{runs[1]}'   # shows whether the section prepare differs",
         )
     correct = images[["first", "second"]].eq(actual, axis=0)
     lost, won = correct["first"] & ~correct["second"], correct["second"] & ~correct["first"]
