@@ -138,7 +138,8 @@ def main() -> None:
         write_bytes(options.target, exported)
     print(table.to_string())
     print(f"{different} of {len(images):,} test images change class; probabilities differ by at most {largest:.1g}")
-    print(f"wrote {options.target}: {len(exported):,} bytes, commit {properties['commit'] or 'none'}")
+    commit = properties["commit"] or "none, because no dvc.lock in the history records this model"
+    print(f"wrote {options.target}: {len(exported):,} bytes, commit {commit}")
 
 
 if __name__ == "__main__":
