@@ -51,6 +51,7 @@ def main(params: Params, prepared: Path, checkpoints: Path, model: Path, metrics
             network=params.model.name,
             classes=train_set.classes,
             input_shape=train_set.image_shape,
+            dataset=params.prepare.dataset,
             fit=params.prepare.fit,
             normalize=state.normalize,
             test_time_augmentation=settings.test_time_augmentation,

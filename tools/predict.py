@@ -1,4 +1,4 @@
-"""Classify images. If the classes are 0 to 9, find the digit in each photo or scan.
+"""Classify images. A model of MNIST finds the digit in each photo or scan.
 
 python -m tools.predict photo.jpg scan.png
 python -m tools.predict folder/of/images --csv > predictions.csv
@@ -28,7 +28,6 @@ from src.sources.image_file import load_images, read_image
 from tools.digit import extract_digit
 
 MODEL = Path("data/model/model.safetensors")
-DIGITS = tuple("0123456789")
 MIN_CONFIDENCE = 0.9  # a prediction below it is marked as unsure
 
 
@@ -47,20 +46,20 @@ def expand_folders(names: Iterable[str]) -> list[str]:
 def read_images(names: list[str], metadata: ModelMetadata) -> Iterator[np.ndarray | ValueError]:
     """Yield each image as the model reads it, or why it cannot be read. "-" is standard input.
 
-    If the classes are 0 to 9, find the digit in the image and yield uint8 [28, 28]. Otherwise read the image as
-    `stages.prepare` does, and yield uint8 [height, width] or [height, width, 3].
+    For a model of MNIST, find the digit in the image and yield uint8 [28, 28]. Otherwise read the image as
+    `stages.prepare` reads a folder, and yield uint8 [height, width] or [height, width, 3].
     """
     files: list[Path | BinaryIO] = [
         io.BytesIO(sys.stdin.buffer.read()) if name == "-" else Path(name) for name in names
     ]
-    channels, side, _ = metadata.input_shape
-    if metadata.classes == DIGITS and (channels, side) == (1, 28):
+    if metadata.dataset == "mnist":
         for file in files:
             try:
                 yield extract_digit(read_image(file))
             except ValueError as error:
                 yield error
     else:
+        channels, side, _ = metadata.input_shape
         for result in load_images(files, side, channels, metadata.fit):
             yield result if isinstance(result, ValueError) else result[0]
 

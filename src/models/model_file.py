@@ -25,6 +25,7 @@ class ModelMetadata(StrictModel):
         network: value of `model.name`.
         classes: class names, in the order of the network's outputs.
         input_shape: channels, height and width of an image.
+        dataset: value of `prepare.dataset`. It decides how `tools.predict` reads image files.
         fit: how image files are fitted into this shape: pad, crop or stretch.
         normalize: mean and standard deviation of the pixels.
         test_time_augmentation: whether to average over shifted copies of an image.
@@ -35,6 +36,7 @@ class ModelMetadata(StrictModel):
     network: str
     classes: tuple[str, ...]
     input_shape: tuple[int, int, int]
+    dataset: str
     fit: str
     normalize: Normalize
     test_time_augmentation: bool = False  # older files do not have it

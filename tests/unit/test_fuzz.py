@@ -103,6 +103,7 @@ def test_mutated_model_is_an_error_or_unchanged(tmp_path: Path, count: Callable[
         network="net",
         classes=DIGITS,
         input_shape=MNIST,
+        dataset="mnist",
         fit="pad",
         normalize=Normalize(mean=[0.1], std=[0.3]),
         test_time_augmentation=False,

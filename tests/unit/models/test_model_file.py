@@ -24,6 +24,7 @@ def metadata(network: str = "net", shape: Shape = MNIST) -> ModelMetadata:
         network=network,
         classes=DIGITS,
         input_shape=shape,
+        dataset="mnist",
         fit="pad",
         normalize=Normalize(mean=[0.1] * shape[0], std=[0.3] * shape[0]),
         test_time_augmentation=True,

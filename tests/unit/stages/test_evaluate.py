@@ -25,6 +25,7 @@ def write_model(folder: Path, network: str = "dash", classes: tuple[str, ...] = 
         network=network,
         classes=classes,
         input_shape=MNIST,
+        dataset="mnist",
         fit="pad",
         normalize=Normalize(mean=[0.1], std=[0.3]),
         test_time_augmentation=False,
