@@ -9,6 +9,7 @@ import argparse
 import io
 import json
 import re
+import shlex
 import sys
 import time
 from collections.abc import Iterable, Iterator
@@ -89,7 +90,7 @@ def classify(
     for name, image in tqdm(images, "classifying", len(names), unit=" images", leave=False, disable=None):
         if isinstance(image, ValueError):
             message = f"{name} cannot be read: {image}\nexpected one PNG, JPEG, WebP, BMP or TIFF image"
-            errors.append(str(PipelineError(message, f"file '{name}'   # shows its format")))
+            errors.append(str(PipelineError(message, f"file {shlex.quote(name)}   # shows its format")))
         else:
             batch.append((name, image))
         if batch and (len(batch) == EVALUATION_BATCH or name == names[-1]):
@@ -110,6 +111,7 @@ def main() -> None:
     options = parser.parse_args()
     if options.top < 1:
         parser.error("--top must be at least 1")
+    sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]  # names may not be UTF-8
     with exit_on_error():
         classifier, metadata = load_model(options.model)
         names, start = expand_folders(options.images), time.perf_counter()

@@ -9,6 +9,7 @@ python -m tools.verify --update    the short portable run, whose MD5 sums replac
 import argparse
 import hashlib
 import json
+import shlex
 import shutil
 import subprocess
 import sys
@@ -69,7 +70,7 @@ def reproduce(folder: Path, settings: Mapping[str, object]) -> Outputs:
         raise PipelineError(
             f"`{command}` exits with status {done.returncode} in a clean clone of the last commit:\n"
             + (done.stdout[-2000:] + done.stderr[-2000:]).rstrip(),
-            f"git clone '{ROOT}' /tmp/clone && cd /tmp/clone && make repro",
+            f"git clone {shlex.quote(str(ROOT))} /tmp/clone && cd /tmp/clone && make repro",
         )
     return recorded_outputs(folder)
 

@@ -3,6 +3,8 @@
 import csv
 import io
 import json
+import os
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -146,13 +148,22 @@ def test_csv_has_a_row_for_each_image(
 def test_same_file_twice_has_two_results_and_broken_files_do_not_stop_the_others(
     images: Path, model: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (images / "broken.png").write_bytes(b"no")
-    names = [images / "cat/1.png", images / "broken.png", images / "cat/1.png", images / "broken.png"]
+    (images / "it's.png").write_bytes(b"no")
+    names = [images / "cat/1.png", images / "it's.png", images / "cat/1.png", images / "it's.png"]
     monkeypatch.setattr("sys.argv", ["predict", *map(str, names), "--model", str(model)])
     with pytest.raises(SystemExit, match="1"):
         predict.main()
     output = capsys.readouterr()
     first, second = output.out.splitlines()
     assert first == second
-    assert output.err.count("broken.png cannot be read: cannot identify image file") == 2
-    assert output.err.count("hint: file '") == 2
+    assert output.err.count("it's.png cannot be read: cannot identify image file") == 2
+    assert output.err.count(f"hint: file {shlex.quote(str(names[1]))} ") == 2
+
+
+def test_file_name_that_is_not_utf_8_is_printed_with_escapes(
+    images: Path, model: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (images / "cat/1.png").rename(images / os.fsdecode(b"cat/\xe9.png"))
+    output, _ = run(monkeypatch, capsys, images / "cat", "--model", model, "--csv")
+    assert output.count(r"cat/\udce9.png") == 1
+    assert output.count("cat/2.jpg") == 1
