@@ -3,7 +3,7 @@
 python -m tools.export model.onnx
 
 The input is uint8 [batch, height, width], or [batch, height, width, 3] in color. The output is the probability of each
-class, float32 [batch, classes]. Class names and commit are in the metadata of the file.
+class, float32 [batch, classes]. Class names, commit and how to read image files are in the metadata of the file.
 """
 
 import argparse
@@ -30,6 +30,7 @@ from src.runtime.files import write_bytes
 from tools.predict import MODEL
 
 TEST_SET = Path("data/prepared/test.safetensors")
+MAX_BYTES = 2_000_000_000  # of weights; protobuf cannot store a file of 2 GiB
 TOLERANCE = 1e-4  # largest accepted difference between the probabilities of torch and onnxruntime
 
 
@@ -50,13 +51,17 @@ def to_onnx(classifier: ProbabilityModel, images: np.ndarray, metadata: dict[str
     """Return an ONNX model for any batch size.
 
     Raises:
-        PipelineError: torch cannot export this network.
+        PipelineError: the network is too large, or torch cannot export it.
 
     Args:
         classifier: maps images to probabilities.
         images: uint8, an example of two images or more.
         metadata: text by key.
     """
+    smaller = "dvc exp run -S model.name=resnet18   # works"
+    size = sum(tensor.nbytes for tensor in classifier.state_dict().values())
+    if size > MAX_BYTES:
+        raise PipelineError(f"the weights have {size:,} bytes, but an ONNX file holds at most {MAX_BYTES:,}", smaller)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # deprecations inside torch's exporter
@@ -70,7 +75,7 @@ def to_onnx(classifier: ProbabilityModel, images: np.ndarray, metadata: dict[str
             )
     except torch.onnx.OnnxExporterError as error:
         message = f"torch cannot export this network as ONNX: {str(error).splitlines()[0]}"
-        raise PipelineError(message, "dvc exp run -S model.name=resnet18   # works") from None
+        raise PipelineError(message, smaller) from None
     model = program.model_proto  # type: ignore[union-attr]
     onnx.helper.set_model_props(model, metadata)
     return bytes(model.SerializeToString())
@@ -127,8 +132,15 @@ def main() -> None:
         check_test_set(test_set, metadata)
         images = test_set.images
         classifier = ProbabilityModel(model)
-        properties = {"network": metadata.network, "commit": commit_of(options.model)}
-        exported = to_onnx(classifier, images[:2], {"classes": json.dumps(metadata.classes), **properties})
+        properties = {
+            "network": metadata.network,
+            "classes": json.dumps(metadata.classes),
+            "fit": metadata.fit,
+            "background": "white",  # of transparent images
+            "commit": commit_of(options.model),
+        }
+        print(f"exporting {metadata.network} and running it on {len(images):,} test images ...", flush=True)
+        exported = to_onnx(classifier, images[:2], properties)
         table, different, largest = compare(classifier, exported, images)
         if largest > TOLERANCE:
             raise PipelineError(
