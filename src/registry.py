@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from torch import nn
 
+BATCH_NORM_MOMENTUM = 0.1  # at least; the default of torch
 Shape = tuple[int, int, int]  # channels, height and width of an image
 
 
@@ -61,6 +62,9 @@ def create_model(name: str, num_classes: int, shape: Shape) -> "nn.Module":
     elif name in ("googlenet", "inception_v3"):
         options |= {"aux_logits": False, "init_weights": True}
     net: nn.Module = models.get_model(name, weights=None, **options)
+    for layer in net.modules():  # some average over 100 batches or more, which is too slow for short runs
+        if hasattr(layer, "running_mean"):
+            layer.momentum = max(layer.momentum, BATCH_NORM_MOMENTUM)
     if shape[0] == 1:
         net.register_forward_pre_hook(lambda _, inputs: (inputs[0].expand(-1, 3, -1, -1),))
     return net

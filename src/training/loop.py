@@ -1,6 +1,7 @@
 """The training loop. All random numbers depend only on seed, epoch, step and rank."""
 
 import math
+import sys
 import time
 from collections.abc import Callable, Iterator
 
@@ -82,6 +83,7 @@ def train(
                         check_losses(history[-1], state.settings)
                         bar.clear()
                         report_row(history[-1], state.settings)
+                        warn_if_worse_than_chance(history[-1], len(train_set.classes))
                         on_row(history)
                 interrupted = any_rank(signal_received(), state.compute.device)
                 if checkpoints and (is_row or interrupted or any_rank(checkpoints.is_due(), state.compute.device)):
@@ -172,6 +174,13 @@ def validate(state: TrainState, validation_set: Dataset | None) -> HistoryRow:
     with state.compute.autocast():
         loss, accuracy = evaluate(state.classifier, validation_set, state.compute.device)
     return {"validation_loss": loss, "validation_accuracy": accuracy}
+
+
+def warn_if_worse_than_chance(metrics: HistoryRow, num_classes: int) -> None:
+    """Print a warning if only the validation loss is above that of equal probabilities for all classes."""
+    if metrics["train_loss"] < math.log(num_classes) < metrics.get("validation_loss", 0):
+        message = f"warning: the validation loss is above {math.log(num_classes):.4f}, the loss of a random guess"
+        print(message, file=sys.stderr, flush=True)
 
 
 def check_losses(metrics: HistoryRow, settings: Train) -> None:

@@ -224,3 +224,9 @@ def test_combination_that_cannot_work_is_a_clear_error(
 @pytest.mark.parametrize("name", ["vit_b_16", "maxvit_t", "resnet18", "swin_t"])
 def test_pretrained_networks_read_the_size_of_their_weights(name: str) -> None:
     check(name, (3, 224, 224), pretrained=True)
+
+
+@pytest.mark.parametrize("name", ["mobilenet_v3_small", "mnasnet0_5", "resnet18"])
+def test_batch_norm_averages_over_few_batches(name: str) -> None:
+    momenta = {layer.momentum for layer in create_model(name, 2, (3, 32, 32)).modules() if hasattr(layer, "momentum")}
+    assert momenta == {0.1}

@@ -23,6 +23,7 @@ from src.training.loop import (
     summarize_steps,
     train,
     train_step,
+    warn_if_worse_than_chance,
 )
 from src.training.state import HistoryRow, TrainState
 from tests.helpers import MNIST, random_dataset
@@ -301,3 +302,10 @@ def test_derived_seeds_are_all_different() -> None:
     uses = [(ORDER, epoch) for epoch in range(20)]
     uses += [(RANDOM_LAYERS, step, rank) for step in range(20) for rank in range(4)]
     assert len({derive_seed(seed, *use) for seed in range(20) for use in uses}) == 20 * len(uses)
+
+
+def test_validation_loss_above_that_of_a_random_guess_is_a_warning(capsys: pytest.CaptureFixture[str]) -> None:
+    warn_if_worse_than_chance({"train_loss": 1.2, "validation_loss": 2.2}, num_classes=10)
+    assert not capsys.readouterr().err
+    warn_if_worse_than_chance({"train_loss": 1.2, "validation_loss": 122.0}, num_classes=10)
+    assert capsys.readouterr().err == ("warning: the validation loss is above 2.3026, the loss of a random guess\n")
