@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch.utils.data import DataLoader, RandomSampler
 from torchvision import datasets, transforms
 
-from src.models.net import Net
+from src.models.networks.net import Net
 
 BATCH_SIZE = 512
 WARM_UP, TIMED = 3, 60  # batches; in the first ones, workers start and oneDNN chooses its kernels
@@ -33,7 +33,7 @@ def measure_baseline() -> dict[str, Any]:
     """Time `TIMED` batches of 512, and return the name "baseline", the seconds of an epoch and images per second."""
     data = MNIST("data", transform=TRANSFORM, download=True)
     sampler = RandomSampler(data, replacement=True, num_samples=(WARM_UP + TIMED) * BATCH_SIZE)
-    net = Net(len(data.classes))
+    net = Net(len(data.classes), (1, 28, 28))
     optimizer = torch.optim.SGD(net.parameters(), lr=0.01, momentum=0.9)
     start = 0.0
     for step, (pixels, labels) in enumerate(DataLoader(data, BATCH_SIZE, sampler=sampler, num_workers=2)):

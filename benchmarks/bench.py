@@ -11,10 +11,11 @@ import json
 import resource
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pandas as pd
@@ -22,14 +23,13 @@ import pandas as pd
 from benchmarks.baseline import measure_baseline
 from benchmarks.report import plot_error_against_time, summarize
 from src.data.dataset import Dataset
-from src.device import prepare_compute
-from src.models.build import build_network
+from src.device import set_up_device
 from src.models.inference import evaluate
-from src.params import Params, check_params, load_yaml, override, read_recipe
+from src.models.pretrained import build_network
 from src.runtime.files import write_json
 from src.sources.download import decode, download, read_spec
-from src.training.loop import train
-from src.training.state import create_train_state
+from src.training.loop import create_train_state, train
+from tools.recipes import load_params, read_recipe
 
 HERE = Path(__file__).parent
 SEEDS = {"dash": 10, "sprint": 10, "fast": 5, "default": 5, "best": 5, "fashion": 5}
@@ -37,11 +37,10 @@ QUICK_SEEDS = {"dash": 2, "sprint": 1, "default": 1}
 MAXRSS_PER_MB = 2**20 if sys.platform == "darwin" else 2**10  # getrusage returns bytes on macOS, else KiB
 
 
-def recipe_params(name: str) -> Params:
-    """Return params.yaml with the values of a recipe."""
-    values = load_yaml(Path("params.yaml").read_text())
-    override(values, {} if name == "default" else read_recipe(HERE / f"recipes/{name}.txt"))
-    return check_params(values, f"params.yaml with the recipe {name}")
+def recipe_params(name: str, changes: Mapping[str, object] | None = None) -> SimpleNamespace:
+    """Return params.yaml with the values of a recipe, and with further changes."""
+    recipe = {} if name == "default" else read_recipe(HERE / f"recipes/{name}.txt")
+    return load_params(recipe | dict(changes or {}))
 
 
 def load_dataset(name: str) -> tuple[Dataset, Dataset]:
@@ -49,7 +48,7 @@ def load_dataset(name: str) -> tuple[Dataset, Dataset]:
     spec = read_spec(Path("data/sources", name))
     files = download(Path("data/raw", name), spec)
     # copies, because torch warns about read-only arrays
-    train_set, test_set = (copy.deepcopy(decode(files, prefix, spec.classes)) for prefix in ("train", "t10k"))
+    train_set, test_set = (copy.deepcopy(decode(files, prefix, spec.classes, name)) for prefix in ("train", "t10k"))
     return train_set, test_set
 
 
@@ -59,30 +58,29 @@ def download_datasets(recipes: Iterable[str]) -> None:
         download(Path("data/raw", name), read_spec(Path("data/sources", name)))
 
 
-def measure(recipe: str, changes: dict[str, float | str]) -> dict[str, Any]:
+def measure(recipe: str, changes: dict[str, object]) -> dict[str, Any]:
     """Time one training in this process, from images in memory to final weights, and evaluate it on the test set.
 
     Args:
         recipe: "default" or a file in `recipes/`.
-        changes: values of the section `train` that replace those of the recipe.
+        changes: values by dotted key that replace those of the recipe.
     """
-    params = recipe_params(recipe)
-    settings = params.train.model_copy(update=changes)
-    compute = prepare_compute(settings)
+    params = recipe_params(recipe, changes)
+    setup = set_up_device(params.compute)
     train_set, test_set = load_dataset(params.prepare.dataset)
     start = time.perf_counter()
-    net = build_network(params.model_copy(update={"train": settings}), len(train_set.classes), train_set.image_shape)
-    state = create_train_state(net, train_set, settings, compute)
+    net = build_network(params.model, len(train_set.classes), train_set.image_shape, params.train.seed)
+    state = create_train_state(net, train_set, params.train, params.augmentation, setup)
     train(state, train_set)
     seconds = time.perf_counter() - start
     return {
         "name": recipe,
         "parameters": sum(weight.numel() for weight in net.parameters()),
-        "accuracy": evaluate(state.classifier, test_set, compute.device)[1],
+        "accuracy": evaluate(state.classifier, test_set, setup.device)[1],
         "seconds": seconds,
-        "images_per_s": len(train_set) * settings.epochs / seconds,
+        "images_per_s": len(train_set) * params.train.epochs / seconds,
         "peak_memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / MAXRSS_PER_MB,
-        "machine": str(compute),
+        "machine": str(setup),
     }
 
 
@@ -105,8 +103,8 @@ def run(seeds: dict[str, int]) -> list[dict[str, Any]]:
     """
     runs = [
         run_isolated(measure_baseline),
-        *(run_isolated(measure, name, {"seed": seed}) for name, count in seeds.items() for seed in range(count)),
-        run_isolated(measure, "notebook", {"epochs": 0.5, "precision": "auto"}) | {"name": "throughput"},
+        *(run_isolated(measure, name, {"train.seed": seed}) for name, count in seeds.items() for seed in range(count)),
+        run_isolated(measure, "notebook", {"train.epochs": 0.5, "compute.precision": "auto"}) | {"name": "throughput"},
         run_isolated(measure_baseline),
     ]
     epoch = (runs[0]["seconds"] + runs[-1]["seconds"]) / 2

@@ -5,7 +5,7 @@ from typing import Any
 
 import pandas as pd
 
-from src.drawing import BLUE, GRAY, VERMILION, saved_figure
+from src.reporting.drawing import BLUE, GRAY, VERMILION, saved_figure
 
 NOTEBOOK_CURVE = Path(__file__).with_name("notebook_curve.csv")
 NOT_PLOTTED = ("baseline", "throughput", "fashion")  # fashion: other images

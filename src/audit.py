@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Iterable, Mapping
-from itertools import combinations_with_replacement
+from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -12,10 +12,9 @@ from torch import Tensor
 from tqdm import tqdm
 
 from src.data.dataset import Dataset, pixel_statistics
-from src.params import Inspect, Normalize
+from src.params.inspect import InspectParams
 from src.runtime.errors import PipelineError
 
-NORMALIZE_TOLERANCE = 0.01  # largest accepted difference from train.normalize; 0.01 is 3 % of MNIST's std
 DARK = 16  # gray levels; 16-bit files that hold 10- or 12-bit data stay below it
 RARE = 10  # classes with fewer training images are findings, and so are classes without validation or test images
 THUMBNAIL = 16  # pixels per side; with 8, every 10th MNIST digit looks like another one, with 16 every 75th
@@ -40,8 +39,8 @@ def audit(splits: Mapping[str, Dataset]) -> tuple[dict[str, Any], Findings]:
                 equal or resemble an earlier one of the same split. "small" counts images whose longer side is less
                 than half of image_size, "dark" those whose largest value is below 16; only images of files are counted.
                 "rare_classes" counts the classes with few images.
-            "shared", "nearly_shared": for each pair of splits ("train and test"), how many images of the later split
-                are copies or near copies of an image of the earlier split.
+            "cross_split_duplicates", "near_cross_split_duplicates": for each pair of splits, how many images of the
+                later split are copies or near copies of an image of the earlier split.
     """
     findings: Findings = {}
     for name, split in splits.items():
@@ -59,24 +58,30 @@ def audit(splits: Mapping[str, Dataset]) -> tuple[dict[str, Any], Findings]:
 
     digests = {name: [hashlib.sha256(image).digest() for image in split.images] for name, split in splits.items()}
     vectors = {name: thumbnail_vectors(split.images) for name, split in splits.items() if split.files}
-    for a, b in combinations_with_replacement(splits, 2):
-        within = a == b
-        place = a if within else f"{a} and {b}"
-        if not within and (digests[a], splits[a].files) == (digests[b], splits[b].files):
-            continue  # prepare.validation is 0: the test set is also the validation set
-        copies = find_copies(digests[a], digests[b], within)
-        found = {"duplicates" if within else "shared": (copies, "equals")}
+
+    def list_copies(kind: str, a: str, b: str) -> None:
+        """List exact and near copies in split `b` of images in split `a`."""
+        copies = find_copies(digests[a], digests[b], within=a == b)
+        matches = {kind: (copies, "equals")}
         if {a, b} <= vectors.keys():
-            near = np.where(copies < 0, find_similar(vectors[a], vectors[b], within), -1)
-            found["near_duplicates" if within else "nearly_shared"] = (near, "resembles")
-        for finding, (match, verb) in found.items():
+            near = np.where(copies < 0, find_similar(vectors[a], vectors[b], within=a == b), -1)
+            matches[f"near_{kind}"] = (near, "resembles")
+        for finding, (match, verb) in matches.items():
             pairs = [(i, j) for i, j in enumerate(match.tolist()) if j >= 0]
+            place = a if a == b else f"{a} and {b}"
             findings[finding, place] = [(splits[b].name(i), f"{verb} {splits[a].name(j)}") for i, j in pairs]
+
+    for name in splits:
+        list_copies("duplicates", name, name)
+    for a, b in combinations(splits, 2):
+        # if prepare.validation is 0, the test set is also the validation set
+        if (digests[a], splits[a].files) != (digests[b], splits[b].files):
+            list_copies("cross_split_duplicates", a, b)
 
     report: dict[str, Any] = {"classes": list(next(iter(splits.values())).classes)}
     for name, split in splits.items():
         report[name] = _measure(split, {key: len(rows) for (key, place), rows in findings.items() if place == name})
-    report["shared"] = {}
+    report["cross_split_duplicates"] = {}
     for (finding, place), rows in findings.items():
         if place not in splits:
             report.setdefault(finding, {})[place] = len(rows)
@@ -149,16 +154,13 @@ def _measure(split: Dataset, counts: Mapping[str, int]) -> dict[str, Any]:
     }
 
 
-def check_audit(
-    report: Mapping[str, Any], findings: Findings, settings: Inspect, normalize: Normalize | None, source: object
-) -> None:
+def check_audit(report: Mapping[str, Any], findings: Findings, settings: InspectParams, source: object) -> None:
     """Check the result of `audit`.
 
     Args:
         report: the first result of `audit`.
         findings: the second result of `audit`.
         settings: the section `inspect` of params.yaml, with the accepted numbers of findings.
-        normalize: the expected mean and standard deviation of the training pixels, or None for any.
         source: the folder of the data, for the error message.
 
     Raises:
@@ -171,17 +173,12 @@ def check_audit(
         problems.append(f"train: no image of class {', '.join(missing)}")
     for (finding, place), rows in findings.items():
         key, count = f"max_{finding}", len(rows)
-        limit = getattr(settings, key, None)  # only "blank" and "shared" have one; other findings are only listed
+        limit = getattr(settings, key, None)  # other findings are only listed
         if limit is not None and count > limit:
             names = ", ".join(f"{file} {detail}".strip() for file, detail in rows[:3]) + ", ..." * (count > 3)
-            what = {"blank": "blank images", "shared": "exact copies of images"}[finding]
+            what = {"blank": "blank images", "cross_split_duplicates": "exact copies of images"}[finding]
             problems.append(f"{place}: {count:,} {what}, expected at most {limit}: {names}")
             accept[f"inspect.{key}"] = max(accept.get(f"inspect.{key}", 0), count)
-    for key, expected in dict(normalize or ()).items():
-        measured = np.round(np.atleast_1d(report["train"][key]), 4).tolist()
-        if np.abs(np.subtract(measured, expected)).max() > NORMALIZE_TOLERANCE:
-            problems.append(f"train: {key} of the pixels is {measured}, but train.normalize.{key} is {expected}")
-            accept["train.normalize"] = "auto"
     if problems:
         options = " ".join(f"-S {key}={value}" for key, value in accept.items())
         accepts = f"dvc exp run {options}   # accepts this"

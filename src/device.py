@@ -1,23 +1,23 @@
-"""Device, precision and threads of a computation. If `train.device` names a missing device, that is an error."""
+"""Device, precision and threads of a computation. If `compute.device` names a missing device, that is an error."""
 
 import ctypes
+import inspect
 import os
 import platform
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
+from torch.optim import SGD, AdamW, Optimizer
 
-from src.params import Train
+from src.params.compute import ComputeParams
 from src.runtime.errors import PipelineError
 
 PORTABLE_ENVIRONMENT = {"ATEN_CPU_CAPABILITY": "avx2", "MKL_CBWR": "COMPATIBLE", "ONEDNN_MAX_CPU_ISA": "AVX2"}
 
 
 @dataclass(frozen=True)
-class Compute:
+class DeviceSetup:
     """Where a network runs and in which precision it trains: torch.bfloat16 (autocast) or torch.float32."""
 
     device: torch.device
@@ -28,7 +28,7 @@ class Compute:
         return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.precision == torch.bfloat16)
 
     @property
-    def fingerprint(self) -> dict[str, str | int]:
+    def environment(self) -> dict[str, str | int]:
         """Torch, device, precision and threads: they may change the last bits of a result."""
         cuda = self.device.type == "cuda"
         cpu = f"{self.device.type} {torch.backends.cpu.get_cpu_capability()}"
@@ -40,16 +40,13 @@ class Compute:
         }
 
     def __str__(self) -> str:
-        return ", ".join(f"{key} {value}" for key, value in self.fingerprint.items())
+        return ", ".join(f"{key} {value}" for key, value in self.environment.items())
 
 
-def prepare_compute(settings: Train) -> Compute:
-    """Choose device and precision, set the number of threads and keep freed memory. May restart the process.
+def set_up_device(settings: ComputeParams) -> DeviceSetup:
+    """Choose device and precision, set the number of threads. May restart the process.
 
     On CUDA, use deterministic algorithms where torch has them (other operations print a warning), and no TF32.
-
-    By default glibc returns large blocks to the system, and every batch pays for new pages: training then takes a third
-    longer (300 instead of 400 images/s in float32 with batches of 512).
 
     Raises:
         PipelineError: this machine has no such device or precision.
@@ -57,11 +54,8 @@ def prepare_compute(settings: Train) -> Compute:
     use_portable_kernels(settings)
     torch.set_num_threads(settings.threads)
     choose_mkl_kernels()
-    if platform.libc_ver()[0] == "glibc":
-        m_trim_threshold, m_mmap_max = -1, -4  # from malloc.h
-        libc = ctypes.CDLL(None)
-        libc.mallopt(m_mmap_max, 0)
-        libc.mallopt(m_trim_threshold, -1)  # never trim
+    keep_freed_memory()
+    skip_dynamo()
     name = "cpu" if settings.portable else settings.device
     if settings.processes > 1 and name == "auto" and not torch.cuda.is_available():
         name = "cpu"  # gloo cannot exchange tensors on mps
@@ -71,19 +65,27 @@ def prepare_compute(settings: Train) -> Compute:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # without it, cuBLAS is not deterministic
         torch.set_deterministic_debug_mode("warn")  # use_deterministic_algorithms would import torch._dynamo
         torch.backends.cudnn.allow_tf32 = False  # by default, convolutions round float32 to TF32
-    return Compute(device, get_precision(settings, device))
+    return DeviceSetup(device, get_precision(settings, device))
 
 
-@contextmanager
-def report_out_of_memory(settings: Train) -> Iterator[None]:
-    """Turn torch's error about a full GPU into a PipelineError."""
-    try:
-        yield
-    except torch.OutOfMemoryError as error:
-        raise PipelineError(
-            f"train.batch_size {settings.batch_size} needs more memory than the GPU has: {str(error).split('. ')[0]}",
-            f"dvc exp run -S train.batch_size={max(1, settings.batch_size // 2)}",
-        ) from None
+def keep_freed_memory() -> None:
+    """Keep glibc from returning large blocks to the system.
+
+    Otherwise every batch pays for new pages: 300 instead of 400 images/s in float32 with batches of 512.
+    """
+    if platform.libc_ver()[0] == "glibc":
+        m_trim_threshold, m_mmap_max = -1, -4  # from malloc.h
+        libc = ctypes.CDLL(None)
+        libc.mallopt(m_mmap_max, 0)
+        libc.mallopt(m_trim_threshold, -1)  # never trim
+
+
+def skip_dynamo() -> None:
+    """Remove the wrappers for torch.compile from the optimizers: they import torch._dynamo, which takes two seconds."""
+    for name in ("zero_grad", "add_param_group", "state_dict", "load_state_dict"):
+        setattr(Optimizer, name, inspect.unwrap(getattr(Optimizer, name)))
+    for optimizer in (SGD, AdamW):
+        optimizer.step = torch.no_grad()(inspect.unwrap(optimizer.step))  # type: ignore[method-assign]
 
 
 def choose_mkl_kernels() -> None:
@@ -109,18 +111,18 @@ def get_device(name: str = "auto") -> torch.device:
         name = available[0]
     if name not in available:
         raise PipelineError(
-            f"train.device is {name}, but torch {torch.__version__} finds no such device "
+            f"compute.device is {name}, but torch {torch.__version__} finds no such device "
             f"(available: {', '.join(available)})",
-            "dvc exp run -S train.device=auto",
+            "dvc exp run -S compute.device=auto",
         )
     return torch.device(name)
 
 
-def get_precision(settings: Train, device: torch.device) -> torch.dtype:
+def get_precision(settings: ComputeParams, device: torch.device) -> torch.dtype:
     """Return the precision of matrix products; "auto" is bfloat16 if the processor has it natively, else float32.
 
     Raises:
-        PipelineError: `train.precision` is bf16, but it would be emulated, which is many times slower than float32.
+        PipelineError: `compute.precision` is bf16, but it would be emulated, which is many times slower than float32.
     """
     name = "fp32" if settings.portable else settings.precision
     if device.type == "cuda":
@@ -129,15 +131,15 @@ def get_precision(settings: Train, device: torch.device) -> torch.dtype:
         native = device.type == "cpu" and bool(torch.cpu.get_capabilities().get("avx512_bf16"))
     if name == "bf16" and not native:
         raise PipelineError(
-            f"train.precision is bf16, but this {device.type} device does not support it natively "
+            f"compute.precision is bf16, but this {device.type} device does not support it natively "
             "(AVX512-BF16, or an NVIDIA GPU of the Ampere generation or later)",
-            "dvc exp run -S train.precision=auto",
+            "dvc exp run -S compute.precision=auto",
         )
     return torch.bfloat16 if native and name != "fp32" else torch.float32
 
 
-def use_portable_kernels(settings: Train) -> None:
-    """Restart with AVX2 kernels if `train.portable`: they give the same bytes on every x86-64 processor with AVX2.
+def use_portable_kernels(settings: ComputeParams) -> None:
+    """Restart with AVX2 kernels if `compute.portable`: they give the same bytes on every x86-64 processor with AVX2.
 
     The libraries read `PORTABLE_ENVIRONMENT` only when they load. MKL_CBWR=AVX2 would be faster, but its products
     differ between Intel and AMD.
@@ -153,6 +155,6 @@ def use_portable_kernels(settings: Train) -> None:
     capability = torch.backends.cpu.get_cpu_capability()
     if capability != "AVX2":
         raise PipelineError(
-            f"train.portable needs an x86-64 processor with AVX2, found {platform.machine()} with {capability}",
-            "dvc exp run -S train.portable=false",
+            f"compute.portable needs an x86-64 processor with AVX2, found {platform.machine()} with {capability}",
+            "dvc exp run -S compute.portable=false",
         )

@@ -5,38 +5,40 @@ from pathlib import Path
 
 import pandas as pd
 
-from src.data.dataset import load_split
-from src.params import Params
+from src.data.dataset import load_split, split_path
+from src.data.tensor_file import explain_damage, load_tensors, read_digest
+from src.evaluation.predictions import read_predictions
+from src.params.evaluate import EvaluateParams
 from src.reporting import plots
 from src.reporting.model_card import model_card
 from src.runtime.cli import run_stage
 from src.runtime.files import write_text
 
 
-def main(params: Params, prepared: Path, model: Path, metrics: Path) -> None:
+def main(evaluate: EvaluateParams, prepared: Path, model_path: Path, metrics_dir: Path) -> None:
     test_set = load_split(prepared, "test")
+    with explain_damage("train", model_path, "a model of this pipeline"):
+        _, metadata = load_tensors(model_path)
     audit, training, evaluation = (
-        json.loads((metrics / f"{stage}.json").read_text()) for stage in ("inspect", "train", "evaluate")
+        json.loads((metrics_dir / f"{stage}.json").read_text()) for stage in ("inspect", "train", "evaluate")
     )
-    history = pd.read_csv(metrics / "history.csv")
-    # class names stay text, even 0 and NA
-    predictions = pd.read_csv(
-        metrics / "predictions.csv", dtype={"actual": str, "predicted": str}, keep_default_na=False
-    )
+    history = pd.read_csv(metrics_dir / "history.csv")
+    predictions = read_predictions(metrics_dir / "predictions.csv")
     confusion = pd.crosstab(predictions["actual"], predictions["predicted"])
     confusion = confusion.reindex(index=test_set.classes, columns=test_set.classes, fill_value=0)
-    measured_on = "validation" if params.prepare.validation else "test"
-    dpi = params.plot.dpi
+    # if prepare.validation is 0, the test set is also the validation set
+    is_test_set = metadata["run"]["data"]["validation"] == read_digest(split_path(prepared, "test"))
+    measured_on = "test" if is_test_set else "validation"
 
-    plots.plot_train_test_metrics(metrics / "curves.png", history, measured_on, evaluation, dpi)
-    plots.plot_confusion_matrix(metrics / "confusion.png", confusion, test_set, predictions, dpi)
-    plots.plot_confident_mistakes(metrics / "mistakes.png", test_set, predictions, params.plot.mistakes, dpi)
-    plots.plot_per_class_accuracy(metrics / "per_class.png", confusion, dpi)
-    plots.plot_reliability(metrics / "reliability.png", predictions, params.evaluate.calibration_bins, dpi)
-    card = metrics / "model_card.md"
-    write_text(card, model_card(params, model, audit, training, evaluation, confusion))
-    print(f"wrote five plots to {metrics} and the model card to {card}", flush=True)
+    plots.plot_train_test_metrics(metrics_dir / "curves.png", history, measured_on, evaluation)
+    plots.plot_confusion_matrix(metrics_dir / "confusion.png", confusion, test_set, predictions)
+    plots.plot_confident_mistakes(metrics_dir / "mistakes.png", test_set, predictions)
+    plots.plot_per_class_accuracy(metrics_dir / "per_class.png", confusion)
+    plots.plot_reliability(metrics_dir / "reliability.png", predictions, evaluate.calibration_bins)
+    card = metrics_dir / "model_card.md"
+    write_text(card, model_card(metadata, model_path, audit, training, evaluation, confusion, measured_on))
+    print(f"wrote five plots to {metrics_dir} and the model card to {card}", flush=True)
 
 
 if __name__ == "__main__":
-    run_stage(main, check_model=False)
+    run_stage(main)

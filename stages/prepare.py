@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from src.data.dataset import SPLITS, save_dataset
-from src.params import Params
+from src.data.dataset import SPLITS, save_dataset, split_path
+from src.params.prepare import PrepareParams
 from src.runtime.cli import run_stage
 from src.runtime.files import exclusive_lock, main_checkout
 from src.sources.download import decode, download, read_spec
@@ -11,22 +11,21 @@ from src.sources.folder import read_folder
 from src.sources.split import stratified_split
 
 
-def main(params: Params, source: Path, raw: Path, prepared: Path) -> None:
-    settings = params.prepare
-    if settings.dataset == "folder":
-        splits = read_folder(source, settings, prepared)
+def main(prepare: PrepareParams, source: Path, raw: Path, prepared: Path) -> None:
+    if prepare.dataset == "folder":
+        splits = read_folder(source, prepare, prepared)
     else:
         spec = read_spec(source)
         with exclusive_lock(main_checkout(Path(".dvc/tmp/raw.lock"))):  # parallel experiments share data/raw
             files = download(main_checkout(raw), spec)
-        train_set, test_set = (decode(files, prefix, spec.classes) for prefix in ("train", "t10k"))
+        train_set, test_set = (decode(files, prefix, spec.classes, prepare.dataset) for prefix in ("train", "t10k"))
         held_out = stratified_split(
-            train_set.labels, spec.classes, settings.validation, settings.seed, "prepare.validation"
+            train_set.labels, spec.classes, prepare.validation, prepare.seed, "prepare.validation"
         )
-        splits = (train_set[~held_out], train_set[held_out] if settings.validation else test_set, test_set)
+        splits = (train_set[~held_out], train_set[held_out] if prepare.validation else test_set, test_set)
 
     for split, dataset in zip(SPLITS, splits, strict=True):
-        save_dataset(prepared / f"{split}.safetensors", dataset)
+        save_dataset(split_path(prepared, split), dataset)
         print(f"{split}: {len(dataset):,} images of {len(dataset.classes)} classes", flush=True)
 
 

@@ -8,18 +8,21 @@ python -m tools.compare origin/main workspace --markdown       the report in Mar
 import argparse
 import io
 import json
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import dvc.api
+import numpy as np
 import pandas as pd
 from dvc.exceptions import DvcException
 from dvc.repo import Repo
 
 from src.data.dataset import load_dataset
-from src.drawing import draw_image_grid
-from src.metrics import mcnemar, wilson_interval
+from src.evaluation.metrics import wilson_interval
+from src.evaluation.predictions import read_predictions
+from src.reporting.drawing import draw_image_grid
 from src.reporting.plots import SHORT_NAME
 from src.runtime.cli import exit_on_error
 from src.runtime.errors import PipelineError
@@ -28,11 +31,10 @@ PARAMS, PREDICTIONS, TEST_SET = "params.yaml", "metrics/predictions.csv", Path("
 FIGURE = Path("dvc_plots/flipped.png")
 SIGNIFICANCE = 0.05
 MAX_LISTED, MAX_DRAWN = 20, 24  # flipped images
-COLUMNS = ("actual", "predicted", "confidence", "file")  # of the predictions; MNIST has no files
 
 
 def load_predictions(name: str) -> pd.DataFrame:
-    """Return the `COLUMNS` of the predictions, as text.
+    """Return the predictions of a run, one row per test image.
 
     Args:
         name: a git revision, an experiment, or "workspace" for the working tree.
@@ -42,8 +44,7 @@ def load_predictions(name: str) -> pd.DataFrame:
     """
     try:
         file = io.StringIO(dvc.api.read(PREDICTIONS, rev=None if name == "workspace" else name))
-        # class names stay text, even 0 and NA
-        return pd.read_csv(file, usecols=lambda name: name in COLUMNS, dtype=str, keep_default_na=False)
+        return read_predictions(file).drop(columns="index")
     except (DvcException, OSError, ValueError) as error:
         raise PipelineError(
             f"`{name}` is not a revision, an experiment or `workspace` with {PREDICTIONS}:\n{error}",
@@ -100,6 +101,24 @@ def compare(runs: Sequence[str], first: pd.DataFrame, second: pd.DataFrame) -> d
         "p_value": p_value,
         "verdict": better_or_worse if p_value < SIGNIFICANCE else "same",
     }
+
+
+def mcnemar(only_first: int, only_second: int) -> float:
+    """Return the exact two-sided p-value of McNemar's test that two models are equally accurate.
+
+    Under this hypothesis, each image that only one of the two models classifies correctly is a fair coin toss.
+
+    Source: McNemar, Note on the Sampling Error of the Difference between Correlated Proportions, 1947.
+
+    Args:
+        only_first: the number of images that only the first model classifies correctly.
+        only_second: the number of images that only the second model classifies correctly.
+    """
+    count, heads = only_first + only_second, min(only_first, only_second)
+    # C(count, heads - 1) / C(count, heads), and so on down to 0 heads
+    ratios = np.arange(heads, 0, -1) / np.arange(count - heads + 1, count + 1)
+    tail = math.comb(count, heads) / 2**count * (1 + np.cumprod(ratios).sum())
+    return float(min(1, 2 * tail))
 
 
 def format_report(result: dict[str, Any], markdown: bool = False) -> str:

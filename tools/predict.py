@@ -53,7 +53,7 @@ def read_images(names: list[str], metadata: ModelMetadata) -> Iterator[np.ndarra
     files: list[Path | BinaryIO] = [
         io.BytesIO(sys.stdin.buffer.read()) if name == "-" else Path(name) for name in names
     ]
-    if metadata.dataset == "mnist":
+    if metadata.source == "mnist":
         for file in files:
             try:
                 yield extract_digit(read_image(file))

@@ -23,12 +23,11 @@ from dvc.utils.flatten import flatten
 from dvc.utils.hydra import get_hydra_sweeps, to_hydra_overrides
 from hydra.errors import HydraException
 
-from src.params import check_params, load_params, override, read_recipe
 from src.runtime.cli import exit_on_error
 from src.runtime.errors import PipelineError
+from tools.recipes import PARAMS, load_params, read_recipe
 
 SEED = "train.seed"
-PARAMS, TRAINING_TIMES = Path("params.yaml"), Path("data/training_times.csv")
 RECIPES = {"default": {}, **{path.stem: read_recipe(path) for path in sorted(Path("benchmarks/recipes").glob("*.txt"))}}
 STATUS_ATTEMPTS = 3  # a busy worker may miss the one second in which `dvc queue status` waits for its answer
 FOLDER = "data/sources/folder"
@@ -64,12 +63,11 @@ def job_params(job: Job) -> Values:
     Raises:
         PipelineError: they do not match the schema.
     """
-    values = load_params(PARAMS).model_dump()
     try:
-        override(values, {item.key_or_group: item.value() for item in to_hydra_overrides(job)})
+        params = load_params({item.key_or_group: item.value() for item in to_hydra_overrides(job)})
     except (KeyError, TypeError) as error:
         raise PipelineError(f"no section {error} in {PARAMS}", HELP) from None
-    return flatten_params(check_params(values, "a job of this sweep", HELP).model_dump())
+    return flatten_params({name: section.model_dump() for name, section in vars(params).items()})
 
 
 def flatten_params(values: dict[str, Any]) -> Values:
@@ -78,10 +76,9 @@ def flatten_params(values: dict[str, Any]) -> Values:
 
 
 def load_experiments() -> pd.DataFrame:
-    """Return the experiments of this commit, with their training seconds. Those outside the queue count as Success."""
+    """Return the experiments of this commit. Those outside the queue count as Success."""
     table = pd.DataFrame(dvc.api.exp_show())
     table = table.reindex(columns=table.columns.union(["validation_accuracy", "accuracy"]))
-    table["seconds"] = table["Experiment"].map(load_training_seconds())
     table = table.replace({"True": True, "False": False})  # exp_show returns booleans as text
     return table[table["typ"] != "baseline"].fillna({"State": "Success"})
 
@@ -134,14 +131,6 @@ def run(jobs: Mapping[Job, Values]) -> list[Job]:
     return find_pending(jobs, "Success")
 
 
-def load_training_seconds() -> dict[str, float]:
-    """Return the seconds of each training that stages.train recorded, by the name of its experiment."""
-    if not TRAINING_TIMES.exists():
-        return {}
-    table = pd.read_csv(TRAINING_TIMES, dtype={"experiment": str})
-    return dict(table.groupby("experiment")["seconds"].last())
-
-
 def nearest_recipe(experiment: Mapping[str, Any], base: Values) -> str:
     """Return the name of the recipe with the fewest differences from an experiment, and these differences.
 
@@ -176,7 +165,7 @@ def leaderboard(experiments: pd.DataFrame, base: Values) -> str:
         validation=100 * experiments["validation_accuracy"].where(experiments["prepare.validation"] != 0),
         test=100 * experiments["accuracy"],
     )
-    recipes = done.drop_duplicates(["recipe", SEED]).groupby("recipe")[["validation", "test", "seconds"]]
+    recipes = done.drop_duplicates(["recipe", SEED]).groupby("recipe")[["validation", "test"]]
     board = recipes.agg(["mean", "std"])
     board.columns = board.columns.map(" ".join)
     board.insert(0, "seeds", recipes.size())

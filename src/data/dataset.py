@@ -1,6 +1,6 @@
 """Labeled images and their file format."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +21,8 @@ class Dataset:
         classes: the class names.
         files: the path of each image in its source folder, or empty.
         sizes: uint32 [n, 2], width and height of each source image in pixels, or None.
+        source: `prepare.dataset`, from which the images come.
+        fit: `prepare.fit`, how files of images were fitted into squares.
     """
 
     images: np.ndarray
@@ -28,6 +30,8 @@ class Dataset:
     classes: tuple[str, ...]
     files: tuple[str, ...] = ()
     sizes: np.ndarray | None = None
+    source: str = "folder"
+    fit: str = "pad"
 
     def __post_init__(self) -> None:
         """Check that images, labels and classes fit together. Raises ValueError."""
@@ -54,7 +58,7 @@ class Dataset:
     def __getitem__(self, index: np.ndarray | slice) -> "Dataset":
         files = tuple(np.array(self.files, object)[index]) if self.files else ()
         sizes = None if self.sizes is None else self.sizes[index]
-        return Dataset(self.images[index], self.labels[index], self.classes, files, sizes)
+        return replace(self, images=self.images[index], labels=self.labels[index], files=files, sizes=sizes)
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
@@ -78,7 +82,8 @@ def save_dataset(path: Path, dataset: Dataset) -> None:
         arrays["files"] = np.frombuffer("\0".join(dataset.files).encode(), np.uint8)
     if dataset.sizes is not None:
         arrays["sizes"] = dataset.sizes
-    save_tensors(path, arrays, {"classes": dataset.classes})
+    metadata = {"classes": dataset.classes, "source": dataset.source, "fit": dataset.fit}
+    save_tensors(path, arrays, metadata)
 
 
 def load_dataset(path: Path) -> Dataset:
@@ -91,12 +96,18 @@ def load_dataset(path: Path) -> Dataset:
         arrays, metadata = load_tensors(path)
         names = arrays.pop("files", None)
         files = () if names is None else tuple(names.tobytes().decode().split("\0"))
-        return Dataset(**arrays, classes=tuple(metadata["classes"]), files=files)
+        classes, source, fit = tuple(metadata["classes"]), metadata["source"], metadata["fit"]
+        return Dataset(**arrays, classes=classes, files=files, source=source, fit=fit)
 
 
-def load_split(folder: Path, split: str) -> Dataset:
-    """Map one of `SPLITS` from the folder that the stage `prepare` writes. Raises PipelineError."""
-    return load_dataset(folder / f"{split}.safetensors")
+def split_path(prepared: Path, split: str) -> Path:
+    """Return the file of one of `SPLITS` in the folder that the stage `prepare` writes."""
+    return prepared / f"{split}.safetensors"
+
+
+def load_split(prepared: Path, split: str) -> Dataset:
+    """Map one of `SPLITS` into memory. Raises PipelineError."""
+    return load_dataset(split_path(prepared, split))
 
 
 def pixel_statistics(images: np.ndarray) -> tuple[list[float], list[float]]:

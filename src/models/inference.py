@@ -9,8 +9,8 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from src.data.dataset import Dataset
-from src.params import Normalize
-from src.transforms import preprocess, shift_four_ways
+from src.params.normalize import Normalize
+from src.preprocessing import normalize, to_float
 
 EVALUATION_BATCH = 500  # images; fixed, because a different size may change the last bits
 EVALUATION_PIXELS = 2_500_000  # per batch, at most: 49 images of 224 x 224, with which resnet50 takes 1 GB
@@ -24,13 +24,13 @@ class Classifier(nn.Module):
 
     Args:
         net: maps normalized images to logits or log-probabilities.
-        normalize: mean and standard deviation of the pixels that the network was trained with.
+        values: mean and standard deviation of the pixels that the network was trained with.
         test_time_augmentation: whether to average over shifted copies; takes five times as long.
     """
 
-    def __init__(self, net: nn.Module, normalize: Normalize, test_time_augmentation: bool) -> None:
+    def __init__(self, net: nn.Module, values: Normalize, test_time_augmentation: bool) -> None:
         super().__init__()
-        self.net, self.normalize, self.test_time_augmentation = net, normalize, test_time_augmentation
+        self.net, self.normalize, self.test_time_augmentation = net, values, test_time_augmentation
 
     def forward(self, images: Tensor) -> Tensor:
         """Return log-probabilities, float32 [batch, classes].
@@ -40,9 +40,24 @@ class Classifier(nn.Module):
         """
         copies = shift_four_ways(images) if self.test_time_augmentation else []
         outputs = [
-            F.log_softmax(self.net(preprocess(copy, self.normalize)).float(), dim=1) for copy in (images, *copies)
+            F.log_softmax(self.net(normalize(to_float(copy), self.normalize)).float(), dim=1)
+            for copy in (images, *copies)
         ]
         return torch.stack(outputs).logsumexp(dim=0) - math.log(len(outputs))
+
+
+def shift_four_ways(images: Tensor) -> list[Tensor]:
+    """Return four copies of a batch, each shifted by one pixel: up, down, left, right. Out-of-bounds pixels are 0.
+
+    Args:
+        images: uint8 [batch, height, width] or [batch, height, width, 3].
+
+    Returns:
+        Tensors of the same shape and dtype.
+    """
+    height, width = images.shape[1:3]
+    padded = F.pad(images, [0, 0] * (images.ndim - 3) + [1] * 4)
+    return [padded[:, y : y + height, x : x + width] for y, x in ((2, 1), (0, 1), (1, 2), (1, 0))]
 
 
 @torch.no_grad()

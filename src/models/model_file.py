@@ -7,46 +7,67 @@ from typing import Any
 
 import numpy as np
 import torch
-from pydantic import Field
-from torch import Tensor, nn
+from torch import Tensor
 
 from src.data.dataset import Dataset
 from src.data.tensor_file import explain_damage, load_tensors, save_tensors
 from src.models.inference import Classifier
-from src.params import Normalize, StrictModel
-from src.registry import check_network, create_model
+from src.models.registry import create_model
+from src.params.base import Section
+from src.params.normalize import Normalize
 from src.runtime.errors import PipelineError
 
 
-class ModelMetadata(StrictModel):
+class ModelMetadata(Section):
     """What is needed to use the weights, and what they were computed with.
 
     Attributes:
         network: value of `model.name`.
         classes: class names, in the order of the network's outputs.
         input_shape: channels, height and width of an image.
-        dataset: value of `prepare.dataset`. It decides how `tools.predict` reads image files.
+        source: `prepare.dataset` of the training images. It decides how `tools.predict` reads image files.
         fit: how image files are fitted into this shape: pad, crop or stretch.
         normalize: mean and standard deviation of the pixels.
         test_time_augmentation: whether to average over shifted copies of an image.
-        fingerprint: device, precision, threads and torch version of the training run.
-        run: parameters of the training run, and the SHA-256 of its images and labels.
+        environment: device, precision, threads and torch version of the training run.
+        run: parameters of the training run except those that are off, and the SHA-256 of its images and labels.
     """
 
     network: str
     classes: tuple[str, ...]
     input_shape: tuple[int, int, int]
-    dataset: str
+    source: str
     fit: str
     normalize: Normalize
-    test_time_augmentation: bool = False  # older files do not have it
-    fingerprint: dict[str, str | int]
-    run: dict[str, Any] = Field(default_factory=dict)
+    test_time_augmentation: bool
+    environment: dict[str, str | int]
+    run: dict[str, Any]
 
 
-def save_model(path: Path, net: nn.Module, metadata: ModelMetadata) -> None:
-    """Write weights and metadata."""
-    save_tensors(path, to_arrays(net.state_dict()), metadata.model_dump(mode="json"))
+def save_model(
+    path: Path, classifier: Classifier, train_set: Dataset, environment: dict[str, str | int], run: dict[str, Any]
+) -> None:
+    """Write weights and metadata.
+
+    Args:
+        path: the file.
+        classifier: the trained network with its normalization.
+        train_set: the data set it was trained on.
+        environment: what `DeviceSetup.environment` returns.
+        run: what `describe_run` returns.
+    """
+    metadata = ModelMetadata(
+        network=run["model"]["name"],
+        classes=train_set.classes,
+        input_shape=train_set.image_shape,
+        source=train_set.source,
+        fit=train_set.fit,
+        normalize=classifier.normalize,
+        test_time_augmentation=classifier.test_time_augmentation,
+        environment=environment,
+        run=run,
+    )
+    save_tensors(path, to_arrays(classifier.net.state_dict()), metadata.model_dump(mode="json"))
 
 
 def to_arrays(tensors: Mapping[str, Tensor]) -> dict[str, np.ndarray]:
@@ -69,13 +90,12 @@ def load_model(path: Path) -> tuple[Classifier, ModelMetadata]:
     """Return the classifier with its weights, and its metadata.
 
     Raises:
-        PipelineError: the file is missing or damaged, its network does not accept its input shape, or a tensor is
-            missing, unexpected, not finite or of the wrong shape or dtype.
+        PipelineError: the file is missing or damaged, or a tensor is missing, unexpected, not finite or of the wrong
+            shape or dtype.
     """
     with explain_damage("train", path, "a model of this pipeline"):
         arrays, values = load_tensors(path)
         metadata = ModelMetadata.model_validate_json(json.dumps(values))
-        check_network(metadata.network, metadata.input_shape, pretrained=False)
         net = create_model(metadata.network, len(metadata.classes), metadata.input_shape)
         weights = {name: torch.from_numpy(array) for name, array in arrays.items()}
         net.load_state_dict(weights)

@@ -11,40 +11,40 @@ from typing import Any
 import pandas as pd
 import yaml
 
-from src.metrics import wilson_interval
-from src.params import Params
+from src.evaluation.metrics import wilson_interval
 
 MAX_CONFUSIONS = 5  # rows in the table of confusions
 MAX_CLASSES = 20  # class names in the first sentence, rows in the table of classes
 
 
 def model_card(
-    params: Params,
-    model: Path,
+    metadata: Mapping[str, Any],
+    model_path: Path,
     audit: Mapping[str, Any],
     training: Mapping[str, Any],
     evaluation: Mapping[str, Any],
     confusion: pd.DataFrame,
+    measured_on: str,
 ) -> str:
     """Return the model card in Markdown.
 
     Args:
-        params: the parameters of the run.
-        model: the model file.
+        metadata: of the model file.
+        model_path: the model file.
         audit: the content of metrics/inspect.json.
         training: the content of metrics/train.json.
         evaluation: the content of metrics/evaluate.json. Each number becomes a row, with the interval from
             `<name>_low` to `<name>_high` if there is one.
         confusion: number of test images by actual class (rows) and predicted class (columns).
+        measured_on: the split behind the validation metrics: "validation", or "test" if there is no validation set.
     """
-    train, fingerprint = params.train, dict(training["fingerprint"])
+    train, model, environment = metadata["run"]["train"], metadata["run"]["model"], metadata["environment"]
     height, width, *color = audit["test"]["shape"]
-    kind, pretrained = "color" if color else "gray", ", pretrained on ImageNet" * params.model.pretrained
-    averaged = ", averages over five shifted copies of an image" * train.test_time_augmentation
-    split = "validation" if params.prepare.validation else "test"
-    measured = f"accuracy on {audit['validation']['images']:,} {split} images after training"
-    known = "exact or near" if "nearly_shared" in audit else "exact"
-    copies = sum(audit.get(key, {}).get("train and test", 0) for key in ("shared", "nearly_shared"))
+    kind, pretrained = "color" if color else "gray", ", pretrained on ImageNet" * ("pretrained" in model)
+    averaged = ", averages over five shifted copies of an image" * metadata["test_time_augmentation"]
+    measured = f"accuracy on {audit['validation']['images']:,} {measured_on} images after training"
+    counts = [audit[key].get("train and test", 0) for key in audit if key.endswith("cross_split_duplicates")]
+    known = "exact or near" if len(counts) > 1 else "exact"
     classes = ", ".join(confusion.index[:MAX_CLASSES]) + " and more" * (len(confusion) > MAX_CLASSES)
     per_class, errors = [], []
     for actual, row in confusion.iterrows():
@@ -59,24 +59,24 @@ def model_card(
         heading += f" The {MAX_CLASSES} least accurate classes:"
     errors.sort(key=lambda error: -error[2])
     return f"""---
-{_front_matter(params, evaluation)}---
+{_front_matter(metadata, evaluation)}---
 
 # Model card
 
 Classifies {kind} images of {height} x {width} pixels into {len(confusion)} classes: {classes}.
 
-- File: `{model}`, SHA-256 `{hashlib.sha256(model.read_bytes()).hexdigest()}`
-- Network: `{params.model.name}`, {training["parameters"]:,} parameters{pretrained}{averaged}
-- Training: {train.epochs:g} epochs on {audit["train"]["images"]:,} images with {train.optimizer}, learning rate
-  {train.learning_rate:g}, batch size {train.batch_size}, seed {train.seed}. All other settings are in `params.yaml` of
-  the same commit.
-- Computed with torch {fingerprint["torch"]} on {fingerprint["device"]}, {fingerprint["precision"]}
+- File: `{model_path}`, SHA-256 `{hashlib.sha256(model_path.read_bytes()).hexdigest()}`
+- Network: `{metadata["network"]}`, {training["num_params"]:,} parameters{pretrained}{averaged}
+- Training: {train["epochs"]:g} epochs on {audit["train"]["images"]:,} images with {train["optimizer"]}, learning rate
+  {train["learning_rate"]:g}, batch size {train["batch_size"]}, seed {train.get("seed", 0)}. All other settings are in
+  `params.yaml` of the same commit.
+- Computed with torch {environment["torch"]} on {environment["device"]}, {environment["precision"]}
 
 ## Metrics
 
 {_table([f"on {audit['test']['images']:,} test images", ""], _metric_rows(evaluation))}
-| {measured}, in {fingerprint["precision"]} | {training["validation_accuracy"]:.4f} |
-| test images that are {known} copies of training images | {copies:,} |
+| {measured}, in {environment["precision"]} | {training["validation_accuracy"]:.4f} |
+| test images that are {known} copies of training images | {sum(counts):,} |
 
 These are the values of one run. Another seed gives slightly different ones.
 
@@ -96,9 +96,9 @@ the model also returns a class, often with high confidence.
 """
 
 
-def _front_matter(params: Params, evaluation: Mapping[str, Any]) -> str:
+def _front_matter(metadata: Mapping[str, Any], evaluation: Mapping[str, Any]) -> str:
     """Return YAML with the task, the data set and the metrics on the test set."""
-    task, dataset = "image-classification", params.prepare.dataset
+    task, dataset = "image-classification", metadata["source"]
     metrics = [{"type": key, "value": round(evaluation[key], 4)} for key in ("accuracy", "macro_f1")]
     result = {"task": {"type": task}, "dataset": {"type": dataset, "name": dataset, "split": "test"}}
     text: str = yaml.safe_dump(
@@ -106,7 +106,7 @@ def _front_matter(params: Params, evaluation: Mapping[str, Any]) -> str:
             "library_name": "pytorch",
             "pipeline_tag": task,
             "tags": ["dvc", task],
-            "model-index": [{"name": params.model.name, "results": [result | {"metrics": metrics}]}],
+            "model-index": [{"name": metadata["network"], "results": [result | {"metrics": metrics}]}],
         },
         sort_keys=False,
     )

@@ -11,10 +11,11 @@ from matplotlib.patheffects import withStroke
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from src.data.dataset import Dataset
-from src.drawing import BLUE, GRAY, MAX_CAPTION, TEXT_GRAY, VERMILION, draw_image_grid, saved_figure, shorten
-from src.metrics import confidence_bins, wilson_interval
+from src.evaluation.metrics import confidence_bins, wilson_interval
+from src.reporting.drawing import BLUE, GRAY, MAX_CAPTION, TEXT_GRAY, VERMILION, draw_image_grid, saved_figure, shorten
 
 MAX_ILLUSTRATED = 12  # classes; with more, the cells of the confusion matrix are too small for images
+MAX_MISTAKES = 24  # images in mistakes.png
 MAX_CLASSES = 50  # in a figure; with more, it shows those with the most mistakes
 OUTLIER = 10  # times the 90 % quantile of the losses; higher ones are outside the figure
 SHORT_NAME = 5  # characters of a class name that fits next to another one
@@ -22,9 +23,7 @@ INTERVAL: Any = {"color": BLUE, "linewidth": 5, "alpha": 0.3}
 REFERENCE: Any = {"color": GRAY, "linewidth": 1, "linestyle": "--", "zorder": 1}
 
 
-def plot_train_test_metrics(
-    path: Path, history: pd.DataFrame, measured_on: str, final: Mapping[str, float], dpi: int
-) -> None:
+def plot_train_test_metrics(path: Path, history: pd.DataFrame, measured_on: str, final: Mapping[str, float]) -> None:
     """Draw loss and accuracy over epochs in a 2 x 2 grid: the notebook's function of this name.
 
     Args:
@@ -33,10 +32,9 @@ def plot_train_test_metrics(
         measured_on: the split behind the `validation` columns: "validation", or "test" if there is no validation set.
         final: `loss` and `accuracy` of the trained model on the test set, drawn as dashed lines if there is a
             validation set.
-        dpi: pixels per inch.
     """
     splits = [("train", "Training", BLUE), ("validation", measured_on.capitalize(), VERMILION)]
-    with saved_figure(path, 9, 6, dpi) as figure:
+    with saved_figure(path, 9, 6) as figure:
         figure.suptitle("Training history", x=0.01, ha="left")
         axes = figure.subplots(2, 2, sharex=True, sharey="row")
         for column, (split, name, color) in enumerate(splits):
@@ -58,9 +56,7 @@ def plot_train_test_metrics(
             axis.xaxis.set_major_locator(MaxNLocator(6, integer=True))
 
 
-def plot_confusion_matrix(
-    path: Path, confusion: pd.DataFrame, test: Dataset, predictions: pd.DataFrame, dpi: int
-) -> None:
+def plot_confusion_matrix(path: Path, confusion: pd.DataFrame, test: Dataset, predictions: pd.DataFrame) -> None:
     """Draw the confusion matrix of at most `MAX_CLASSES` classes. If there are few, cells show a mistake.
 
     Args:
@@ -68,7 +64,6 @@ def plot_confusion_matrix(
         confusion: number of images by actual class (rows) and predicted class (columns).
         test: the test set.
         predictions: one row per image of the test set: `index`, `actual`, `predicted`, `confidence`.
-        dpi: pixels per inch.
     """
     total, correct = confusion.to_numpy().sum(), confusion.to_numpy().trace()
     title = f"Mistakes: {total - correct:,} of {total:,} test images, accuracy {correct / total:.2%}"
@@ -84,7 +79,7 @@ def plot_confusion_matrix(
     cell = 0.85 if has_images else 0.3  # inches
     fontsize = min(10, 72 * cell / (0.75 * len(f"{counts.max():,}")))
     side = max(4.0, cell * len(classes)) + 0.5 + 0.08 * max(map(len, labels))
-    with saved_figure(path, side, side, dpi) as figure:
+    with saved_figure(path, side, side) as figure:
         axis = figure.subplots()
         axis.set_title(title, pad=12)
         # the square root keeps single mistakes visible; vmax at twice the maximum keeps colors light behind the numbers
@@ -114,19 +109,19 @@ def plot_confusion_matrix(
         axis.spines[:].set_visible(False)
 
 
-def plot_confident_mistakes(path: Path, test: Dataset, predictions: pd.DataFrame, count: int, dpi: int) -> None:
-    """Draw the `count` wrong predictions with the highest confidence, and their file names."""
+def plot_confident_mistakes(path: Path, test: Dataset, predictions: pd.DataFrame) -> None:
+    """Draw the `MAX_MISTAKES` wrong predictions with the highest confidence, and their file names."""
     mistakes = mistakes_by_confidence(predictions)
-    shown = mistakes.head(count)
+    shown = mistakes.head(MAX_MISTAKES)
     gap = " " if max(map(len, test.classes)) <= SHORT_NAME else "\n"
     captions = [f"{row.actual}{gap}→ {row.predicted}\n{row.confidence:.0%} sure" for row in shown.itertuples()]
     if test.files:
         captions = [f"{text}\n{Path(test.files[i]).name}" for i, text in zip(shown["index"], captions, strict=True)]
     title = f"Most confident mistakes: {len(shown)} of {len(mistakes):,} (actual → predicted)"
-    draw_image_grid(path, test.images[shown["index"]], captions, title, columns=8, dpi=dpi)
+    draw_image_grid(path, test.images[shown["index"]], captions, title, columns=8)
 
 
-def plot_per_class_accuracy(path: Path, confusion: pd.DataFrame, dpi: int) -> None:
+def plot_per_class_accuracy(path: Path, confusion: pd.DataFrame) -> None:
     """Draw the accuracy of each class that has images, its 95 % Wilson interval, and the overall accuracy as a line.
 
     If there are many classes, show the `MAX_CLASSES` least accurate ones.
@@ -141,7 +136,7 @@ def plot_per_class_accuracy(path: Path, confusion: pd.DataFrame, dpi: int) -> No
     confusion, correct, counts = confusion.iloc[shown], correct[shown], counts[shown]
     rows = np.arange(len(confusion))
     spacing = 0.4 if len(rows) <= MAX_ILLUSTRATED else 0.2  # inches
-    with saved_figure(path, 9, max(4.0, spacing * len(rows) + 1), dpi) as figure:
+    with saved_figure(path, 9, max(4.0, spacing * len(rows) + 1)) as figure:
         axis = figure.subplots()
         axis.set_title(title)
         axis.axvline(overall, **REFERENCE)
@@ -156,7 +151,7 @@ def plot_per_class_accuracy(path: Path, confusion: pd.DataFrame, dpi: int) -> No
         axis.grid(visible=False, axis="y")
 
 
-def plot_reliability(path: Path, predictions: pd.DataFrame, bins: int, dpi: int) -> None:
+def plot_reliability(path: Path, predictions: pd.DataFrame, bins: int) -> None:
     """Draw accuracy against confidence with 95 % intervals, and the number of images per bin of confidence.
 
     Source: DeGroot and Fienberg, The Comparison and Evaluation of Forecasters, 1983.
@@ -164,7 +159,7 @@ def plot_reliability(path: Path, predictions: pd.DataFrame, bins: int, dpi: int)
     table = predictions.assign(correct=predictions["actual"] == predictions["predicted"])
     groups = table.groupby(confidence_bins(table["confidence"].to_numpy(), bins))
     confidence, correct, count = groups["confidence"].mean(), groups["correct"].sum(), groups.size()
-    with saved_figure(path, 7, 7, dpi) as figure:
+    with saved_figure(path, 7, 7) as figure:
         above, below = figure.subplots(2, 1, sharex=True, height_ratios=[3, 1])
         above.set_title("Accuracy by confidence, with 95 % intervals")
         above.plot([0, 1], [0, 1], **REFERENCE)

@@ -1,7 +1,6 @@
 """The command line of the stages, and the exit after an error."""
 
 import argparse
-import gc
 import inspect
 import os
 import re
@@ -14,27 +13,23 @@ from typing import NoReturn
 
 import psutil
 
-from src.params import load_params
+from src.params.base import load_sections
 from src.runtime.errors import PipelineError
 from src.runtime.files import exclusive_lock
 from src.runtime.signals import ignore_signals, raise_on_signals, stop_with_dvc
 
 
-def run_stage(main: Callable[..., None], check_model: bool = True) -> None:
-    """Run `main(params, **paths)` of a stage: each argument after the first becomes a required option `--name PATH`.
+def run_stage(main: Callable[..., None]) -> None:
+    """Run `main` of a stage with the sections of params.yaml and the paths that its signature names.
 
-    It holds the lock of the stage: a second run of the same stage in this folder waits.
-
-    Args:
-        main: the stage.
-        check_model: whether to check `model` in params.yaml. A stage that builds no network from it saves the import of
-            torchvision, which takes seconds.
+    A parameter annotated with a subclass of `Section` is the section of its name. Each `Path` becomes a required option
+    `--name PATH`. The stage holds its lock: a second run of the same stage in this folder waits.
     """
-    gc.enable()  # stages/__init__.py disabled it
     stage = Path(sys.argv[0]).stem
-    _, *names = inspect.signature(main).parameters
+    annotations = {name: parameter.annotation for name, parameter in inspect.signature(main).parameters.items()}
+    schemas = {name: annotation for name, annotation in annotations.items() if annotation is not Path}
     parser = argparse.ArgumentParser(prog=f"python -m stages.{stage}", description=sys.modules[main.__module__].__doc__)
-    for name in names:
+    for name in annotations.keys() - schemas.keys():
         parser.add_argument(f"--{name.replace('_', '-')}", type=Path, required=True, metavar="PATH")
     paths = vars(parser.parse_args())
     with exit_on_error(retry="dvc repro   # a training run resumes from its checkpoint"):
@@ -44,9 +39,7 @@ def run_stage(main: Callable[..., None], check_model: bool = True) -> None:
         # under torchrun only the main process writes, so only that one takes the lock
         is_main_process = os.environ.get("RANK", "0") == "0"
         with exclusive_lock(Path(f".dvc/tmp/{stage}.lock")) if is_main_process else nullcontext():
-            main(load_params(Path("params.yaml"), check_model), **paths)
-        if main.__module__ == "__main__":  # not in tests, which call stages in their own process
-            exit_quickly()
+            main(**load_sections(Path("params.yaml"), schemas), **paths)
 
 
 @contextmanager
@@ -69,13 +62,6 @@ def exit_on_error(retry: str | None = None) -> Iterator[None]:
     except KeyboardInterrupt as interruption:
         message = f"interrupted: {str(interruption) or 'nothing is saved'}"
         exit_with_error(str(PipelineError(message, retry or shlex.join(["python", *sys.orig_argv[1:]]))), status=130)
-
-
-def exit_quickly() -> NoReturn:
-    """Exit without Python's shutdown, which takes 0.3 s after an import of torch."""
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(0)
 
 
 def running_experiment() -> str:

@@ -1,11 +1,11 @@
 """Stop cleanly on Ctrl-C, SIGTERM and SIGHUP, and when the parent `dvc` process dies."""
 
-import os
 import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from itertools import takewhile
 from typing import Any
 
 import psutil
@@ -49,35 +49,21 @@ def defer_signals() -> Iterator[Callable[[], bool]]:
 
 
 def stop_with_dvc() -> None:
-    """Send SIGTERM to this process when its `dvc` process dies.
+    """Send SIGTERM to this process when the parent `dvc` process dies. SIGKILL is not forwarded to children."""
 
-    SIGKILL is not forwarded to children, so a thread polls. `dvc` sets DVC_STAGE for all its descendants, so the
-    nearest ancestor without it is `dvc`.
-    """
-    threading.Thread(target=_wait_for_dvc_to_die, daemon=True).start()
+    def wait() -> None:
+        with suppress(psutil.Error):
+            process = psutil.Process()
+            # `dvc` sets DVC_STAGE for all its descendants, so its child is the outermost process with it
+            *_, child = takewhile(lambda item: "DVC_STAGE" in item.environ(), [process, *process.parents()])
+            dvc = child.ppid()
+            # dvc.wait() would also wait until the parent of `dvc` has reaped it
+            while child.is_running() and child.ppid() == dvc:
+                time.sleep(0.1)
+            # pthread_kill interrupts the main thread even while it waits in a system call
+            signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGTERM)
 
-
-def _wait_for_dvc_to_die() -> None:
-    with suppress(psutil.NoSuchProcess, ProcessLookupError):
-        child = psutil.Process()
-        for ancestor in child.parents():
-            if not _has_dvc_stage(ancestor):
-                break
-            child = ancestor
-        dvc = ancestor  # its child is this process, a shell or torchrun
-        # When dvc dies, its child gets another parent, and the loop ends. If dvc died before the search above, `dvc` is
-        # already that other parent, such as init. It has another process group, so the loop ends at once.
-        while child.ppid() == dvc.pid and os.getpgid(dvc.pid) == os.getpgid(child.pid):
-            time.sleep(0.1)
-    # pthread_kill interrupts the main thread even while it waits in a system call
-    signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGTERM)
-
-
-def _has_dvc_stage(process: psutil.Process) -> bool:
-    try:
-        return "DVC_STAGE" in process.environ()
-    except psutil.AccessDenied:  # a process of another user
-        return False
+    threading.Thread(target=wait, daemon=True).start()
 
 
 def _set_handlers(handler: Handler) -> dict[int, Any]:

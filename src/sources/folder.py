@@ -12,7 +12,7 @@ import numpy as np
 from tqdm import tqdm
 
 from src.data.dataset import Dataset
-from src.params import Prepare
+from src.params.prepare import PrepareParams
 from src.runtime.errors import PipelineError
 from src.sources.image_file import load_images
 from src.sources.split import stratified_split
@@ -21,7 +21,7 @@ VALIDATION = ("val", "valid", "validation")  # accepted names of the folder with
 IGNORED = ("desktop.ini", "thumbs.db")  # files that Windows writes, in lower case
 
 
-def read_folder(folder: Path, settings: Prepare, scratch: Path) -> tuple[Dataset, Dataset, Dataset]:
+def read_folder(folder: Path, settings: PrepareParams, scratch: Path) -> tuple[Dataset, Dataset, Dataset]:
     """Read and split the image files `folder`/class/*, or read given splits: `folder`/{train,val,test}/class/*.
 
     Without val, validation images are held out of train. Hidden files and those that Windows adds are ignored. The
@@ -44,13 +44,13 @@ def read_folder(folder: Path, settings: Prepare, scratch: Path) -> tuple[Dataset
     classes, labels = np.unique([_class_of(file) for file in files], return_inverse=True)
     labels = labels.astype(np.uint8 if len(classes) <= 256 else np.uint16)
     images, sizes = _read_files(folder, files, settings, scratch)
-    dataset = Dataset(images, labels, tuple(classes.tolist()), tuple(files), sizes)
+    dataset = Dataset(images, labels, tuple(classes.tolist()), tuple(files), sizes, "folder", settings.fit)
     ends = itertools.accumulate(map(len, parts), initial=0)
     train, validation, test = (dataset[start:end] for start, end in itertools.pairwise(ends))
     return train, validation if len(validation) else test, test
 
 
-def _split_files(folder: Path, settings: Prepare) -> tuple[list[str], list[str], list[str]]:
+def _split_files(folder: Path, settings: PrepareParams) -> tuple[list[str], list[str], list[str]]:
     """Return the files of train, validation and test, relative to `folder`."""
     if all((folder / part).is_dir() for part in ("train", "test")):
         train, test = _list_files(folder, "train/"), _list_files(folder, "test/")
@@ -108,7 +108,7 @@ def _class_of(file: str) -> str:
     return file.split("/")[-2]
 
 
-def _hold_out(files: list[str], count: int, parameter: str, settings: Prepare) -> tuple[list[str], list[str]]:
+def _hold_out(files: list[str], count: int, parameter: str, settings: PrepareParams) -> tuple[list[str], list[str]]:
     """Split `files` into remaining and held-out files. About `count` are held out, and no group is divided."""
     classes, labels = np.unique([_class_of(file) for file in files], return_inverse=True)
     pattern = settings.group or "(?s).+"  # without prepare.group, each file is its own group
@@ -131,7 +131,9 @@ def _groups_of(files: Sequence[str], pattern: str) -> list[str]:
     return groups
 
 
-def _read_files(folder: Path, files: list[str], settings: Prepare, scratch: Path) -> tuple[np.ndarray, np.ndarray]:
+def _read_files(
+    folder: Path, files: list[str], settings: PrepareParams, scratch: Path
+) -> tuple[np.ndarray, np.ndarray]:
     """Return images, mapped from a temporary file, and their original sizes: uint32 [n, 2]."""
     side, sizes, broken = settings.image_size, [], []
     scratch.mkdir(parents=True, exist_ok=True)

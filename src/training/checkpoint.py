@@ -4,109 +4,102 @@ import hashlib
 import json
 import shutil
 import sys
-import tempfile
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
+from src.data.dataset import split_path
 from src.data.tensor_file import load_tensors, read_digest, save_tensors
 from src.models.model_file import to_arrays
-from src.params import Params
+from src.params.base import Section
 from src.runtime.files import exclusive_lock
-from src.training.distributed import all_reduce_sum, broadcast_bytes, is_main_process
-from src.training.state import HistoryRow, TrainState
+from src.training.distributed import all_reduce_sum, broadcast_int, is_main_process
+
+if TYPE_CHECKING:
+    from src.training.loop import Metrics, TrainState
 
 KEEP_LAST = 2  # the latest, and the one before in case the latest is damaged
+SECONDS = 10  # between checkpoints; a killed run loses about this much
 
 
-def describe_run(params: Params, data: Iterable[Path]) -> dict[str, Any]:
-    """Return the parameters that determine the result of training, and the SHA-256 of each file in `data`."""
-    return {
-        "model": params.model.model_dump(),
-        "train": params.train.model_dump(mode="json", exclude={"checkpoint_seconds"}),
-        "data": {path.stem: read_digest(path) for path in data},
+def describe_run(sections: Mapping[str, Section], prepared: Path) -> dict[str, Any]:
+    """Return what determines the result of training: parameters, and the SHA-256 of the images and labels.
+
+    Values that mean "off" are left out, so that a new parameter that is off changes no byte of the model.
+
+    Args:
+        sections: the sections of params.yaml that training reads.
+        prepared: the folder that the stage `prepare` writes.
+    """
+    parameters = {
+        name: {key: value for key, value in section.model_dump(mode="json").items() if value}  # not 0, false or empty
+        for name, section in sections.items()
     }
+    return parameters | {"data": {split: read_digest(split_path(prepared, split)) for split in ("train", "validation")}}
 
 
 def run_hash(run: Mapping[str, Any]) -> str:
-    """Return a hash of what `describe_run` returns and of the imported code.
+    """Return a hash of parameters, data and code. Equal hash and environment give equal weights.
 
-    Together with the fingerprint, they determine the result.
+    Args:
+        run: what `describe_run` returns.
     """
     files = {name: getattr(module, "__file__", None) for name, module in sys.modules.items()}
     code = {name: file for name, file in files.items() if file and name.split(".")[0] in ("__main__", "src", "stages")}
     parts = {**run, "code": {name: hashlib.sha256(Path(file).read_bytes()).hexdigest() for name, file in code.items()}}
-    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:15]  # fits into int64
 
 
 class Checkpoints:
-    """The checkpoints of one run, in a folder of their own. The main process writes them.
+    """The checkpoints of one run, in a folder of their own. The main process writes them, all processes read them.
 
     Args:
-        root: the folder for the checkpoints of all runs.
-        run_hash: what the function `run_hash` returns.
-        fingerprint: of the computation. With a different hash or fingerprint, training starts from the beginning.
-        every_seconds: how often `is_due` returns true.
+        root: the folder for the checkpoints of all runs. Several hosts share it.
+        run_hash: hash of parameters, data and code.
+        environment: of the computation. With a different hash or environment, training starts from the beginning.
     """
 
-    def __init__(self, root: Path, run_hash: str, fingerprint: Mapping[str, str | int], every_seconds: float) -> None:
-        suffix = "-".join(str(value) for value in fingerprint.values())
+    def __init__(self, root: Path, run_hash: str, environment: Mapping[str, str | int]) -> None:
+        suffix = "-".join(str(value) for value in environment.values())
         name = f"{run_hash}-{suffix.replace(' ', '-')}"
         self.folder, self.lock = root / name, root / f"{name}.lock"
-        self.every_seconds = every_seconds
         self.saved_at = time.monotonic()
 
     def is_due(self) -> bool:
-        """Return whether the last checkpoint is older than `every_seconds`."""
-        return time.monotonic() - self.saved_at > self.every_seconds
+        """Return whether the last checkpoint is older than `SECONDS`."""
+        return time.monotonic() - self.saved_at > SECONDS
 
-    def save(self, state: TrainState, history: list[HistoryRow]) -> None:
+    def save(self, state: "TrainState", history: "list[Metrics]") -> None:
         """Write the state and the history, and keep the previous checkpoint. All processes have to call it.
 
         Raises:
             OSError: the disk is full.
         """
-        self.saved_at = time.monotonic()
-        tensors = _tensors(state) | {"sums": all_reduce_sum(state.sums)}
+        tensors = _tensors(state) | {"running_metrics": all_reduce_sum(state.running_metrics)}
         if is_main_process():
-            metadata = {"step": state.step, "seconds": state.seconds, "history": history}
-            save_tensors(self.folder / f"{state.step:09}.checkpoint", to_arrays(tensors), metadata)
-            for path in self._latest_first()[KEEP_LAST:]:
-                path.unlink()
+            save_tensors(self._path(state.step), to_arrays(tensors), {"history": history})
+            for step in self._steps()[KEEP_LAST:]:
+                self._path(step).unlink()
+        self.saved_at = time.monotonic()
 
-    def restore(self, state: TrainState) -> list[HistoryRow]:
-        """Set `state` to the latest intact checkpoint of the main process, and return its history, or [].
+    def restore(self, state: "TrainState") -> "list[Metrics]":
+        """Set `state` to the latest intact checkpoint, and return its history, or [].
 
         Report a damaged checkpoint on stderr and delete it.
         """
-        content = b""
-        for path in self._latest_first() if is_main_process() else ():
-            try:
-                load_tensors(path)
-            except ValueError as error:
-                print(f"warning: {path} is damaged ({error}); trying the one before", file=sys.stderr, flush=True)
-                path.unlink()  # it would count as the latest
-            else:
-                content = path.read_bytes()
-                break
-        content = broadcast_bytes(content, state.compute.device)
-        if not content:
+        state.step = broadcast_int(self._latest_intact() if is_main_process() else 0, state.setup.device)
+        if not state.step:
             return []
-        with tempfile.NamedTemporaryFile() as copy:  # workers on other hosts have no file
-            copy.write(content)
-            copy.flush()
-            arrays, metadata = load_tensors(Path(copy.name))
+        arrays, metadata = load_tensors(self._path(state.step))
         _restore_tensors(state, {name: torch.from_numpy(array) for name, array in arrays.items()})
-        state.seconds = metadata["seconds"]
-        state.set_step(metadata["step"])
         if is_main_process():
-            print(f"resuming after step {state.step:,} of {state.steps.total:,} from {self.folder}", flush=True)
-        history: list[HistoryRow] = metadata["history"]
+            print(f"resuming after step {state.step:,} of {state.total_steps:,} from {self.folder}", flush=True)
+        history: list[Metrics] = metadata["history"]
         return history
 
     @contextmanager
@@ -120,11 +113,28 @@ class Checkpoints:
         shutil.rmtree(self.folder, ignore_errors=True)
         self.lock.unlink(missing_ok=True)
 
-    def _latest_first(self) -> list[Path]:
-        return sorted(self.folder.glob("*.checkpoint"), reverse=True)
+    def _path(self, step: int) -> Path:
+        return self.folder / f"{step:09}.checkpoint"
+
+    def _steps(self) -> list[int]:
+        """Return the steps with a checkpoint, the latest first."""
+        return sorted((int(path.stem) for path in self.folder.glob("*.checkpoint")), reverse=True)
+
+    def _latest_intact(self) -> int:
+        """Return the step of the latest intact checkpoint, or 0. Report and delete damaged ones."""
+        for step in self._steps():
+            try:
+                load_tensors(self._path(step))
+            except ValueError as error:
+                message = f"warning: {self._path(step)} is damaged ({error}); trying the one before"
+                print(message, file=sys.stderr, flush=True)
+                self._path(step).unlink()  # it would count as the latest
+            else:
+                return step
+        return 0
 
 
-def _tensors(state: TrainState) -> dict[str, Tensor]:
+def _tensors(state: "TrainState") -> dict[str, Tensor]:
     """Return the tensors of network and optimizers by key.
 
     Keys are `net/<name>` for weights and running statistics, and `<optimizer>/<parameter>/<name>` for optimizer states,
@@ -138,14 +148,15 @@ def _tensors(state: TrainState) -> dict[str, Tensor]:
 
 
 @torch.no_grad()
-def _restore_tensors(state: TrainState, tensors: dict[str, Tensor]) -> None:
+def _restore_tensors(state: "TrainState", tensors: dict[str, Tensor]) -> None:
     """Copy the tensors of a checkpoint into `state`.
 
     The file holds contiguous tensors, and `Optimizer.load_state_dict` would keep that layout. Training uses
     channels_last, and a different layout may change the last bits.
     """
-    sums = tensors.pop("sums")
-    state.sums.copy_(sums if is_main_process() else torch.zeros_like(sums))  # they are sums over all processes
+    running_metrics = tensors.pop("running_metrics")
+    if is_main_process():  # rank 0 holds the global sums; the others start at 0
+        state.running_metrics.copy_(running_metrics)
     net_state = state.net.state_dict()
     for key, tensor in tensors.items():
         prefix, rest = key.split("/", 1)

@@ -13,16 +13,16 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from src.device import Compute
-from src.params import Train
+from src.device import DeviceSetup
+from src.params.compute import ComputeParams
 from src.runtime.errors import PipelineError
 from src.runtime.signals import ignore_signals
 
 LOST_CONNECTION = 75  # exit status of a process that lost the connection to another one on the same host
 
 
-def launch_workers(settings: Train, device: torch.device) -> None:
-    """Replace this process with torchrun if `train.processes` is above 1. It runs the same command in each process.
+def launch_workers(settings: ComputeParams, device: torch.device) -> None:
+    """Replace this process with torchrun if `compute.processes` is above 1. It runs the same command in each process.
 
     Raises:
         PipelineError: torchrun was started by hand with a different number of processes, or there are too few GPUs.
@@ -30,14 +30,14 @@ def launch_workers(settings: Train, device: torch.device) -> None:
     started = int(os.environ.get("WORLD_SIZE", 0))
     if started and started != settings.processes:
         raise PipelineError(
-            f"torchrun started {started} processes, but train.processes is {settings.processes}",
-            f"dvc exp run -S train.processes={started}",
+            f"torchrun started {started} processes, but compute.processes is {settings.processes}",
+            f"dvc exp run -S compute.processes={started}",
         )
     if not started and settings.processes > 1:
         if device.type == "cuda" and settings.processes > (gpus := torch.cuda.device_count()):
             raise PipelineError(
-                f"train.processes is {settings.processes}, but torch finds {gpus} GPUs, and each process needs one",
-                f"dvc exp run -S train.processes={gpus}",
+                f"compute.processes is {settings.processes}, but torch finds {gpus} GPUs, and each process needs one",
+                f"dvc exp run -S compute.processes={gpus}",
             )
         torchrun = ["-m", "src.training.launch", "--standalone", f"--nproc-per-node={settings.processes}"]
         sys.stdout.flush()
@@ -45,20 +45,16 @@ def launch_workers(settings: Train, device: torch.device) -> None:
         os.execve(sys.executable, command, {**os.environ, "OMP_NUM_THREADS": str(settings.threads)})
 
 
-def join_process_group(compute: Compute, run_hash: str) -> None:
-    """Connect to the other processes of torchrun.
-
-    Args:
-        compute: the backend is nccl on cuda and gloo on cpu.
-        run_hash: has to be the same in all processes.
+def join_process_group(setup: DeviceSetup, run_hash: str) -> None:
+    """Connect to the other processes of torchrun, with nccl on cuda and gloo on cpu.
 
     Raises:
         PipelineError: the hosts disagree on parameters, data or code.
     """
     if int(os.environ.get("WORLD_SIZE", 1)) > 1:
-        dist.init_process_group("nccl" if compute.device.type == "cuda" else "gloo")
-        differs = broadcast_bytes(run_hash.encode(), compute.device) != run_hash.encode()
-        if any_rank(differs, compute.device):
+        dist.init_process_group("nccl" if setup.device.type == "cuda" else "gloo")
+        differs = broadcast_int(int(run_hash, 16), setup.device) != int(run_hash, 16)
+        if any_rank(setup.device, differs)[0]:
             raise PipelineError(
                 f"hosts disagree on parameters, data or code (process {rank()} of {world_size()})",
                 "git log -1; git status; dvc repro prepare   # on each host",
@@ -70,20 +66,20 @@ def wrap_ddp(net: nn.Module) -> nn.Module:
     return DistributedDataParallel(net) if world_size() > 1 else net
 
 
-def exit_workers() -> None:
-    """Exit, unless this is the main process."""
-    if not is_main_process():
-        sys.exit()
-
-
 @contextmanager
-def report_lost_process() -> Iterator[None]:
-    """Turn torch's errors about lost connections into a PipelineError. On a single host, exit without a message.
+def explain_torch_errors(batch_size: int) -> Iterator[None]:
+    """Turn torch's errors about a full GPU or a lost connection into a PipelineError.
 
-    There, the process that ended the connection has printed its error, or `launch` reports that it was killed.
+    On a single host, a lost connection exits without a message: the process that ended it has printed its error, or
+    `launch` reports that it was killed.
     """
     try:
         yield
+    except torch.OutOfMemoryError as error:
+        raise PipelineError(
+            f"train.batch_size {batch_size} needs more memory than the GPU has: {str(error).split('. ')[0]}",
+            f"dvc exp run -S train.batch_size={max(1, batch_size // 2)}",
+        ) from None
     except RuntimeError as error:
         if world_size() == 1 or not (isinstance(error, dist.DistError) or "gloo" in str(error).lower()):
             raise
@@ -119,21 +115,17 @@ def all_reduce_sum(tensor: Tensor) -> Tensor:
     return total
 
 
-def any_rank(flag: bool, device: torch.device) -> bool:
-    """Return whether `flag` is true in any process."""
-    return flag if world_size() == 1 else bool(all_reduce_sum(torch.tensor(float(flag), device=device)) > 0)
-
-
-def broadcast_bytes(content: bytes, device: torch.device) -> bytes:
-    """Return the bytes of process 0 in every process. torch's broadcast of objects would unpickle them."""
+def any_rank(device: torch.device, *flags: bool) -> list[bool]:
+    """Return whether each flag is true in any process."""
     if world_size() == 1:
-        return content
-    size = torch.tensor(len(content), device=device)
-    dist.broadcast(size, 0)
-    if not int(size):
-        return b""
-    buffer = torch.zeros(int(size), dtype=torch.uint8, device=device)
-    if is_main_process():
-        buffer.copy_(torch.frombuffer(bytearray(content), dtype=torch.uint8))
-    dist.broadcast(buffer, 0)
-    return buffer.cpu().numpy().tobytes()
+        return list(flags)
+    return (all_reduce_sum(torch.tensor(flags, dtype=torch.float32, device=device)) > 0).tolist()
+
+
+def broadcast_int(value: int, device: torch.device) -> int:
+    """Return the number of process 0, below 2**63, in every process."""
+    if world_size() == 1:
+        return value
+    number = torch.tensor(value, device=device)
+    dist.broadcast(number, 0)
+    return int(number)

@@ -19,7 +19,7 @@ from src.runtime.files import write_bytes
 BLUE, VERMILION = "#0072B2", "#D55E00"
 MAX_OPACITY = 0.7  # of heat over an image
 GRAY, TEXT_GRAY = "#8A8F98", "#57606A"
-WIDTH = 9  # of a grid, in inches
+WIDTH, DPI = 9, 120  # of a grid, in inches; pixels per inch
 # Numbers of characters: captions in one row of a grid, one line of a title, one line of a caption
 GRID_CHARACTERS, TITLE_CHARACTERS, MAX_CAPTION = 100, 72, 24
 STYLE: Any = {  # matplotlib types the keys as literals
@@ -46,15 +46,13 @@ STYLE: Any = {  # matplotlib types the keys as literals
 
 
 @contextmanager
-def saved_figure(
-    path: Path, width: float, height: float, dpi: int = 120, layout: Any = "constrained"
-) -> Iterator[Figure]:
+def saved_figure(path: Path, width: float, height: float, layout: Any = "constrained") -> Iterator[Figure]:
     """Yield a figure of `width` x `height` inches, and save it as PNG at the end. Equal figures have equal bytes."""
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(width, height), layout=layout)
         yield figure
         content = BytesIO()
-        figure.savefig(content, format="png", dpi=dpi, metadata={"Software": None})
+        figure.savefig(content, format="png", dpi=DPI, metadata={"Software": None})
     write_bytes(path, content.getvalue())
 
 
@@ -63,9 +61,7 @@ def plot_sample_training_images(path: Path, images: np.ndarray, names: Sequence[
     draw_image_grid(path, images, names, title, columns=10)
 
 
-def draw_image_grid(
-    path: Path, images: np.ndarray, captions: Sequence[str], title: str, columns: int, dpi: int = 120
-) -> None:
+def draw_image_grid(path: Path, images: np.ndarray, captions: Sequence[str], title: str, columns: int) -> None:
     """Draw images in rows of at most `columns`, with captions above them.
 
     Args:
@@ -74,11 +70,10 @@ def draw_image_grid(
         captions: one per image. Long lines are shortened.
         title: of the figure.
         columns: the maximum number. Large images can reduce it to five, long captions to three.
-        dpi: pixels per inch.
     """
     lines = [[shorten(line, MAX_CAPTION) for line in caption.split("\n")] for caption in captions] or [[""]]
     longest = max(len(line) for caption in lines for line in caption)
-    columns = min(columns, max(5, int(WIDTH * dpi) // images.shape[2]))
+    columns = min(columns, max(5, int(WIDTH * DPI) // images.shape[2]))
     columns = max(1, min(columns, len(images), GRID_CHARACTERS // (longest + 2)))
     rows = max(1, -(-len(images) // columns))
     distance = (WIDTH - 0.1) / max(columns, min(5, GRID_CHARACTERS // (longest + 2)))  # inches, of two columns
@@ -86,7 +81,7 @@ def draw_image_grid(
     heading = textwrap.wrap(title, TITLE_CHARACTERS)
     top = 0.2 + 0.25 * len(heading)
     height = top + rows * (0.966 * cell + caption_height)
-    with saved_figure(path, WIDTH, height, dpi, layout=None) as figure:
+    with saved_figure(path, WIDTH, height, layout=None) as figure:
         figure.suptitle("\n".join(heading), x=0.01, y=1 - 0.1 / height, ha="left")
         axis = figure.add_axes((0, 0, 1, 1), xlim=(0, WIDTH), ylim=(height, 0))  # one axis for all: ten times faster
         axis.axis("off")

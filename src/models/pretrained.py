@@ -1,4 +1,4 @@
-"""Build a network for training: random or pretrained weights."""
+"""Build a network with the weights that training starts from."""
 
 import hashlib
 import re
@@ -11,58 +11,43 @@ from pickle import UnpicklingError
 import torch
 from torch import nn
 
-from src.params import Params
-from src.registry import MODELS, Shape, create_model, pretrained_weights
+from src.models.registry import NETWORKS, Shape, create_model, find_head
+from src.params.model import ModelParams
 from src.runtime.errors import PipelineError
 
-READ_TIMEOUT = 15  # seconds without a byte from the server of pretrained weights
+READ_TIMEOUT = 15  # seconds without a byte from the server
+OFF = "dvc exp run -S model.pretrained=false"
 
 
-def build_network(params: Params, num_classes: int, shape: Shape) -> nn.Module:
-    """Return the network of `model.name` with the weights that training starts from.
-
-    Raises:
-        PipelineError: pretrained weights are neither on this machine nor downloadable.
-    """
-    name, settings = params.model.name, params.train
-    torch.manual_seed(settings.seed)
-    net = create_model(name, num_classes, shape)
-    if params.model.pretrained:
-        load_pretrained(net, name)
-    elif name in MODELS:  # the networks of torchvision initialize themselves
-        init_weights(net, settings.initialization, settings.seed)
+def build_network(settings: ModelParams, num_classes: int, shape: Shape, seed: int) -> nn.Module:
+    """Return the network of `model.name` with random or pretrained weights. Raises PipelineError."""
+    torch.manual_seed(seed)
+    net = create_model(settings.name, num_classes, shape)
+    if settings.pretrained:
+        load_pretrained(net, settings.name, shape)
     return net
 
 
-def init_weights(net: nn.Module, scheme: str, seed: int) -> None:
-    """Sample new weights for all convolutions and linear layers.
-
-    Args:
-        net: the network, changed in place.
-        scheme: "pytorch" for the layers' defaults, or "kaiming" for normal weights and zero biases
-            (He et al., Delving Deep into Rectifiers, 2015).
-        seed: seed of torch's global generator.
-    """
-    torch.manual_seed(seed)
-    for layer in net.modules():
-        if isinstance(layer, nn.Conv2d | nn.Linear):
-            layer.reset_parameters()
-            if scheme == "kaiming":
-                nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
-                if layer.bias is not None:
-                    nn.init.zeros_(layer.bias)
-
-
-def load_pretrained(net: nn.Module, name: str) -> None:
+def load_pretrained(net: nn.Module, name: str, shape: Shape) -> None:
     """Load torchvision's default weights into `net`. A head with a different number of classes stays random.
 
     The SHA-256 of the file, downloaded or cached, must start with the digits in its name. It is read with
     `weights_only=True`, which runs no code of the file.
 
     Raises:
-        PipelineError: the file is damaged, contains more than tensors, or is neither on this machine nor downloadable.
+        PipelineError: there are no such weights for these images, or the file is damaged, contains more than tensors,
+            or is neither on this machine nor downloadable.
     """
-    weights = pretrained_weights(name)
+    if name in NETWORKS or name in ("googlenet", "inception_v3"):  # those two need another normalization
+        raise PipelineError(f"there are no pretrained weights for {name}", OFF)
+    from torchvision import models  # takes two seconds
+
+    weights = models.get_model_weights(name).DEFAULT
+    # their position embeddings fit one image size
+    if name.startswith(("vit_", "maxvit_")) and shape[1] != (size := weights.meta["min_size"][0]):
+        raise PipelineError(
+            f"the pretrained {name} accepts only {size} x {size} pixels", f"dvc exp run -S prepare.image_size={size}"
+        )
     file = Path(torch.hub.get_dir(), "checkpoints", Path(weights.url).name)
     if file.exists():  # torch checks the hash of downloads only
         with file.open("rb") as content:
@@ -90,12 +75,4 @@ def load_pretrained(net: nn.Module, name: str) -> None:
         del tensors[key]  # in place: a new dict would lose tensors._metadata, which older files need
     missing = [key for key in net.load_state_dict(tensors, strict=False).missing_keys if not key.startswith(head)]
     if missing:
-        raise PipelineError(
-            f"{file} has no weights for {', '.join(missing[:3])}", "dvc exp run -S model.pretrained=false"
-        )
-
-
-def find_head(net: nn.Module) -> str:
-    """Return the dotted name of the layer that computes the output: the last linear layer or convolution."""
-    *_, head = (name for name, layer in net.named_modules() if isinstance(layer, nn.Linear | nn.Conv2d))
-    return str(head)
+        raise PipelineError(f"{file} has no weights for {', '.join(missing[:3])}", OFF)

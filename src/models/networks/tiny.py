@@ -1,78 +1,21 @@
-"""Small networks for 28 x 28 gray images, with built-in batch norm."""
+"""`tiny` and `micro`: few parameters."""
 
 from torch import Tensor, nn
 
-
-class Dash(nn.Sequential):
-    """Four convolutions, two of them strided: 38,570 parameters for 10 classes. An epoch takes seconds.
-
-    It crops two pixels on each side. 12 % of the digits extend into this border. With three convolutions, accuracy did
-    not suffer (98.94 % without the crop, 99.01 % with it), and a step took a tenth less time. Maps normalized images
-    [batch, 1, 28, 28] to logits [batch, classes].
-    """
-
-    width = 16  # channels of the first convolution
-
-    def __init__(self, num_classes: int) -> None:
-        width = self.width
-        super().__init__(
-            nn.ZeroPad2d(-2),
-            *conv_bn_relu(1, width, 4, stride=2),
-            *conv_bn_relu(width, 2 * width, 3, stride=2),
-            *conv_bn_relu(2 * width, 2 * width, 3, padding=1),
-            *conv_bn_relu(2 * width, 4 * width, 3),
-            nn.Flatten(),
-        )
-        self.add_module("head", nn.Linear(4 * width * 3**2, num_classes))
+from src.models.networks.layers import conv_bn_relu
+from src.models.registry import Shape, register
 
 
-class Dash32(Dash):
-    """`Dash` with 32 channels: 141,642 parameters for 10 classes.
-
-    An image takes 2.1 million multiplications, instead of 37 million of `Net`: the first convolution already halves the
-    resolution.
-    """
-
-    width = 32
-
-
-class Dash64(Dash):
-    """`Dash` with 64 channels: 541,322 parameters for 10 classes."""
-
-    width = 64
-
-
-class Conv7(nn.Sequential):
-    """Seven convolutions at 28, 14 and 7 pixels, then average pooling: 463,594 parameters for 10 classes.
-
-    For Fashion-MNIST, where it is more accurate than `Dash64`. Maps normalized images [batch, 1, 28, 28] to logits
-    [batch, classes].
-    """
-
-    def __init__(self, num_classes: int) -> None:
-        super().__init__(
-            *conv_bn_relu(1, 32, 3, padding=1),
-            *conv_bn_relu(32, 64, 3, stride=2, padding=1),
-            *conv_bn_relu(64, 64, 3, padding=1),
-            *conv_bn_relu(64, 64, 3, padding=1),
-            *conv_bn_relu(64, 128, 3, stride=2, padding=1),
-            *conv_bn_relu(128, 128, 3, padding=1),
-            *conv_bn_relu(128, 128, 3, padding=1),
-            nn.AvgPool2d(7),
-            nn.Flatten(),
-        )
-        self.add_module("head", nn.Linear(128, num_classes))
-
-
+@register("tiny")
 class Tiny(nn.Sequential):
     """One convolution at 28 pixels, depthwise-separable ones at 14 and 7, then average pooling.
 
     It has 4,932 parameters for 10 classes. Maps normalized images [batch, 1, 28, 28] to logits [batch, classes].
     """
 
-    def __init__(self, num_classes: int) -> None:
+    def __init__(self, num_classes: int, shape: Shape) -> None:
         super().__init__(
-            *conv_bn_relu(1, 10, 3, padding=1),
+            *conv_bn_relu(shape[0], 10, 3, padding=1),
             nn.MaxPool2d(2),
             Separable(10, 22),
             Separable(22, 22),
@@ -87,6 +30,7 @@ class Tiny(nn.Sequential):
         self.add_module("head", nn.Linear(26, num_classes))
 
 
+@register("micro")
 class Micro(nn.Sequential):
     """One convolution at 26 pixels, depthwise-separable ones from 13 to 5, then average pooling.
 
@@ -95,9 +39,9 @@ class Micro(nn.Sequential):
     Parameter-Efficient-MNIST, 2023, with batch norm instead of dropout.
     """
 
-    def __init__(self, num_classes: int) -> None:
+    def __init__(self, num_classes: int, shape: Shape) -> None:
         super().__init__(
-            nn.Conv2d(1, 7, kernel_size=3, bias=False),
+            nn.Conv2d(shape[0], 7, kernel_size=3, bias=False),
             UnscaledBatchNorm2d(7),
             nn.MaxPool2d(2),
             nn.LeakyReLU(0.2),
@@ -138,17 +82,6 @@ class Separable(nn.Module):
         """Map features [batch, in_channels, height, width] to [batch, out_channels, height, width]."""
         y: Tensor = self.pointwise(self.depthwise(x))
         return x + y if x.shape == y.shape else y
-
-
-def conv_bn_relu(
-    in_channels: int, out_channels: int, kernel_size: int, stride: int = 1, padding: int = 0
-) -> list[nn.Module]:
-    """Return three layers: a convolution without bias, batch norm, ReLU."""
-    return [
-        nn.Conv2d(in_channels, out_channels, kernel_size, stride, padding, bias=False),
-        nn.BatchNorm2d(out_channels),
-        nn.ReLU(),
-    ]
 
 
 def separable_without_padding(in_channels: int, out_channels: int) -> list[nn.Module]:

@@ -51,14 +51,14 @@ def per_class_metrics(labels: np.ndarray, predicted: np.ndarray, num_classes: in
         predicted: integers [n], class indices.
         num_classes: number of classes.
     """
-    images, guesses, correct = (
+    images, predictions, correct = (
         np.bincount(indices, minlength=num_classes) for indices in (labels, predicted, labels[labels == predicted])
     )
     return {
         "images": images,
-        "precision": correct / np.maximum(guesses, 1),
+        "precision": correct / np.maximum(predictions, 1),
         "recall": correct / np.maximum(images, 1),
-        "f1": 2 * correct / np.maximum(images + guesses, 1),
+        "f1": 2 * correct / np.maximum(images + predictions, 1),
     }
 
 
@@ -83,24 +83,6 @@ def wilson_interval(correct: Any, count: Any) -> tuple[Any, Any]:
     middle = (proportion + spread / 2) / (1 + spread)
     half = Z95 * np.sqrt(proportion * (1 - proportion) / count + spread / (4 * count)) / (1 + spread)
     return np.maximum(0.0, middle - half), np.minimum(1.0, middle + half)
-
-
-def mcnemar(only_first: int, only_second: int) -> float:
-    """Return the exact two-sided p-value of McNemar's test that two models are equally accurate.
-
-    Under this hypothesis, each image that only one of the two models classifies correctly is a fair coin toss.
-
-    Source: McNemar, Note on the Sampling Error of the Difference between Correlated Proportions, 1947.
-
-    Args:
-        only_first: the number of images that only the first model classifies correctly.
-        only_second: the number of images that only the second model classifies correctly.
-    """
-    count, heads = only_first + only_second, min(only_first, only_second)
-    # C(count, heads - 1) / C(count, heads), and so on down to 0 heads
-    ratios = np.arange(heads, 0, -1) / np.arange(count - heads + 1, count + 1)
-    tail = math.comb(count, heads) / 2**count * (1 + np.cumprod(ratios).sum())
-    return float(min(1, 2 * tail))
 
 
 def expected_calibration_error(confidence: np.ndarray, correct: np.ndarray, bins: int) -> float:

@@ -1,19 +1,19 @@
-"""Preprocess and augment batches of images. The results match torchvision's transforms."""
+"""Augment batches of images. The results match torchvision's transforms."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from src.data.dataset import pixel_statistics
-from src.params import Augmentation, Normalize
+from src.params.augmentation import AugmentationParams
+from src.preprocessing import channel_values, to_device
 
 CENTER_CROP = 22 / 28  # fraction of each side: the notebook's CenterCrop(22)
 ERASED_AREA, ERASED_RATIO = (0.02, 0.33), (0.3, 3.3)  # fraction of the image, height / width: as in torchvision
-GRAY_WEIGHTS = (0.2989, 0.587, 0.114)  # of red, green and blue: as in torchvision
+GRAY_WEIGHTS = [0.2989, 0.587, 0.114]  # of red, green and blue: as in torchvision
 
 
 @dataclass(frozen=True)
@@ -41,18 +41,13 @@ class SampledAugmentations:
         return bool((self.matrix[..., :2] == torch.eye(2)).all())
 
 
-def to_device(values: Tensor, device: torch.device) -> Tensor:
-    """Copy a tensor from the CPU to `device`, on CUDA without waiting for the work that is queued there."""
-    return values.to(device, non_blocking=device.type == "cuda")
-
-
-def sample_augmentations(count: int, settings: Augmentation, generator: torch.Generator) -> SampledAugmentations:
+def sample_augmentations(count: int, settings: AugmentationParams, generator: torch.Generator) -> SampledAugmentations:
     """Sample `count` augmentations.
 
     Angles and shifts are uniform from -limit to limit, scale and color factors from 1 - limit to 1 + limit. Crop, flip
     and erasing each have a probability. The order is as in torchvision's `hflip` and then `affine`: flip, shear,
-    rotate clockwise, scale, shift. Then follow brightness, contrast, saturation and, after normalization, erasing
-    (Zhong et al., Random Erasing, 2017).
+    rotate clockwise, scale, shift. Then follow brightness, contrast, saturation and erasing (Zhong et al., Random
+    Erasing, 2017).
     """
 
     def uniform(limit: float) -> Tensor:
@@ -61,20 +56,39 @@ def sample_augmentations(count: int, settings: Augmentation, generator: torch.Ge
     def between(low: float, high: float) -> Tensor:
         return low + torch.rand(count, generator=generator) * (high - low)
 
-    cropped = torch.rand(count, generator=generator) < settings.center_crop
+    cropped = torch.rand(count, generator=generator) < settings.center_crop_prob
     angle, shear = torch.deg2rad(uniform(settings.rotation)), torch.deg2rad(uniform(settings.shear)).tan()
     scale, x, y = 1 + uniform(settings.scale), uniform(settings.shift), uniform(settings.shift)
     matrix = inverse_affine(angle, shear, scale, x, y)
-    flipped = torch.rand(count, generator=generator) < settings.flip
+    flipped = torch.rand(count, generator=generator) < settings.flip_prob
     matrix[flipped, 0] *= -1
     limits = (settings.brightness, settings.contrast, settings.saturation)
     color = torch.stack([1 + uniform(limit) for limit in limits], dim=1)
     area, ratio = between(*ERASED_AREA), between(*map(math.log, ERASED_RATIO)).exp()
     size = torch.stack([area * ratio, area / ratio], dim=1).sqrt().clamp(max=1)
     corner = torch.stack([between(0, 1), between(0, 1)], dim=1) * (1 - size)
-    is_erased = torch.rand(count, generator=generator) < settings.erasing
+    is_erased = torch.rand(count, generator=generator) < settings.erasing_prob
     erased = torch.cat([corner, corner + size], dim=1) * is_erased[:, None]
     return SampledAugmentations(cropped, matrix, color, erased)
+
+
+def augment(
+    images: Tensor, augmentations: SampledAugmentations, mean: Sequence[float], interpolation: str = "bilinear"
+) -> Tensor:
+    """Augment images: with `normalize`, the notebook's `apply_mnist_image_transformations`.
+
+    Args:
+        images: float32 [batch, channels, height, width], from 0 to 1.
+        augmentations: one per image, on the CPU.
+        mean: the value of erased pixels, per channel.
+        interpolation: "nearest" or "bilinear".
+    """
+    images = warp(images, augmentations, interpolation)
+    if (augmentations.color != 1).any():
+        images = adjust_color(images, to_device(augmentations.color, images.device))
+    if augmentations.erased.any():
+        images = erase(images, to_device(augmentations.erased, images.device), mean)
+    return images
 
 
 def inverse_affine(angle: Tensor, shear: Tensor, scale: Tensor, x: Tensor, y: Tensor) -> Tensor:
@@ -131,20 +145,6 @@ def shift_pixels(images: Tensor, offset: Tensor) -> Tensor:
     return windows[torch.arange(len(images), device=images.device), :, y, x]
 
 
-def shift_four_ways(images: Tensor) -> list[Tensor]:
-    """Return four copies of a batch, each shifted by one pixel: up, down, left, right. Out-of-bounds pixels are 0.
-
-    Args:
-        images: uint8 [batch, height, width] or [batch, height, width, 3].
-
-    Returns:
-        Tensors of the same shape and dtype.
-    """
-    height, width = images.shape[1:3]
-    padded = F.pad(images, [0, 0] * (images.ndim - 3) + [1] * 4)
-    return [padded[:, y : y + height, x : x + width] for y, x in ((2, 1), (0, 1), (1, 2), (1, 0))]
-
-
 def center_crop_resize(images: Tensor) -> Tensor:
     """Crop the center of float images [batch, channels, height, width] and resize it to the original size.
 
@@ -167,8 +167,8 @@ def adjust_color(images: Tensor, factors: Tensor) -> Tensor:
         return (images * factor + other * (1 - factor)).clamp(0, 1)
 
     def gray(images: Tensor) -> Tensor:
-        weights = GRAY_WEIGHTS if images.shape[1] == 3 else (1.0,)
-        return (images * to_device(torch.tensor(weights), images.device)[:, None, None]).sum(dim=1, keepdim=True)
+        weights = GRAY_WEIGHTS if images.shape[1] == 3 else [1.0]
+        return (images * channel_values(weights, images.device)).sum(dim=1, keepdim=True)
 
     brightness, contrast, saturation = factors.T[..., None, None, None]
     images = (images * brightness).clamp(0, 1)
@@ -176,63 +176,17 @@ def adjust_color(images: Tensor, factors: Tensor) -> Tensor:
     return blend(images, gray(images), saturation)
 
 
-def erase(images: Tensor, erased: Tensor) -> Tensor:
-    """Set a rectangle of each float image [batch, channels, height, width] to 0.
+def erase(images: Tensor, erased: Tensor, mean: Sequence[float]) -> Tensor:
+    """Set a rectangle of each float image [batch, channels, height, width] to the mean of each channel.
 
     Args:
-        images: normalized, so that 0 is the mean.
+        images: pixels from 0 to 1.
         erased: float32 [batch, 4], top, left, bottom and right, from 0 to 1.
+        mean: one number per channel.
     """
     height, width = images.shape[-2:]
     rows, columns = ((torch.arange(side, device=images.device) + 0.5) / side for side in (height, width))
     top, left, bottom, right = erased.T[..., None]
     inside_rows, inside_columns = (rows > top) & (rows < bottom), (columns > left) & (columns < right)
-    return images.masked_fill((inside_rows[:, :, None] & inside_columns[:, None, :])[:, None], 0)
-
-
-def to_float(images: Tensor) -> Tensor:
-    """Convert uint8 [batch, height, width] or [batch, height, width, 3] to float32 [batch, channels, ...], 0 to 1."""
-    planes = images.unsqueeze(1) if images.ndim == 3 else images.permute(0, 3, 1, 2)
-    return planes.float() / 255
-
-
-def measure_normalization(images: np.ndarray) -> Normalize:
-    """Return the mean and standard deviation of each channel, with four digits: `train.normalize: auto`.
-
-    Args:
-        images: uint8 [n, height, width] or [n, height, width, 3].
-    """
-    mean, std = pixel_statistics(images)
-    # a channel that is the same everywhere has no deviation to divide by
-    return Normalize(mean=[round(value, 4) for value in mean], std=[round(value, 4) or 1.0 for value in std])
-
-
-def preprocess(
-    images: Tensor,
-    normalize: Normalize,
-    augmentations: SampledAugmentations | None = None,
-    interpolation: str = "bilinear",
-) -> Tensor:
-    """Augment and normalize images: the notebook's `apply_mnist_image_transformations`.
-
-    Args:
-        images: uint8 [batch, height, width] or [batch, height, width, 3].
-        normalize: mean and standard deviation of pixels from 0 to 1.
-        augmentations: one per image on the CPU, or None.
-        interpolation: "nearest" or "bilinear".
-
-    Returns:
-        float32 [batch, channels, height, width].
-    """
-    pixels = to_float(images)
-    if augmentations is not None:
-        pixels = warp(pixels, augmentations, interpolation)
-        if (augmentations.color != 1).any():
-            pixels = adjust_color(pixels, to_device(augmentations.color, images.device))
-    mean, std = (
-        to_device(torch.tensor(values), images.device)[:, None, None] for values in (normalize.mean, normalize.std)
-    )
-    pixels = (pixels - mean) / std
-    if augmentations is not None and augmentations.erased.any():
-        pixels = erase(pixels, to_device(augmentations.erased, images.device))
-    return pixels
+    inside = (inside_rows[:, :, None] & inside_columns[:, None, :])[:, None]
+    return torch.where(inside, channel_values(mean, images.device), images)

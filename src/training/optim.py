@@ -1,20 +1,36 @@
-"""Optimizers by name."""
+"""Optimizers and the learning rate."""
 
-import inspect
-from collections.abc import Callable, Iterable
-from functools import partial
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.optim import SGD, AdamW, Optimizer
 
-from src.device import Compute
-from src.models.build import find_head
-from src.params import Train
+from src.models.registry import find_head
+from src.params.train import TrainParams
 
 
-def build_optimizers(net: nn.Module, settings: Train, compute: Compute) -> list[Optimizer]:
+def get_lr(step: int, total_steps: int, steps_per_epoch: int, settings: TrainParams) -> float:
+    """Return the factor (0 to 1) of `train.learning_rate` at `step`, which counts from 0."""
+    warmup_steps = settings.warmup * total_steps
+    if step < warmup_steps:
+        return min(1.0, (step + 1) / warmup_steps)
+    if settings.schedule == "linear":  # to 0 at the end
+        return (total_steps - step) / (total_steps * (1 - settings.warmup))
+    if settings.schedule == "step":  # as torch's StepLR
+        return settings.gamma ** (step // steps_per_epoch // settings.step_size)
+    return 1.0
+
+
+def set_lr(optimizers: Iterable[Optimizer], factor: float) -> None:
+    """Set the learning rate of all optimizers to `factor` times their initial one."""
+    for optimizer in optimizers:
+        for group in optimizer.param_groups:
+            group["lr"] = group["initial_lr"] * factor
+
+
+def build_optimizers(net: nn.Module, settings: TrainParams, precision: torch.dtype) -> list[Optimizer]:
     """Return optimizers that together hold each trainable parameter once.
 
     Weight decay applies to weights, not to biases, norms and embeddings. Muon takes the weights of convolutions and
@@ -24,43 +40,30 @@ def build_optimizers(net: nn.Module, settings: Train, compute: Compute) -> list[
     Args:
         net: the network.
         settings: optimizer, learning_rate, momentum and weight_decay.
-        compute: its precision is that of Muon's matrix products.
+        precision: of Muon's matrix products.
     """
-    rate, momentum, decay = settings.learning_rate, settings.momentum, settings.weight_decay
+    lr, momentum = settings.learning_rate, settings.momentum
     parameters = [parameter for parameter in net.parameters() if parameter.requires_grad]
     # the names of other parameters with two or more axes end differently: pos_embedding, layer_scale, ...
-    weights = {
-        parameter for name, parameter in net.named_parameters() if name.endswith("weight") and parameter.ndim > 1
-    }
-    head = set(net.get_submodule(find_head(net)).parameters())
+    named = net.named_parameters()
+    decayed = {parameter for name, parameter in named if name.endswith("weight") and parameter.ndim > 1}
+    hidden = decayed - set(net.get_submodule(find_head(net)).parameters())
 
-    def groups(chosen: list[nn.Parameter]) -> list[dict[str, Any]]:
-        decayed, others = [p for p in chosen if p in weights], [p for p in chosen if p not in weights]
-        return [{"params": decayed, "weight_decay": decay}, {"params": others, "weight_decay": 0.0}]
+    def groups(chosen: Sequence[nn.Parameter], lr: float) -> list[dict[str, Any]]:
+        with_decay, without = [p for p in chosen if p in decayed], [p for p in chosen if p not in decayed]
+        return [
+            {"params": with_decay, "initial_lr": lr, "weight_decay": settings.weight_decay},
+            {"params": without, "initial_lr": lr, "weight_decay": 0.0},
+        ]
 
-    # fused: a step of dash takes 0.3 ms less, and square roots are exact (MKL's differ between processor makers)
-    adamw = partial(without_dynamo(AdamW), fused=True)
     if settings.optimizer == "sgd":
-        return [without_dynamo(SGD)(groups(parameters), lr=rate, momentum=momentum)]
+        return [SGD(groups(parameters, lr), momentum=momentum)]
+    # fused: a step of dash takes 0.3 ms less, and square roots are exact (MKL's differ between processor makers)
     if settings.optimizer == "adamw":
-        return [adamw(groups(parameters), lr=rate, betas=(momentum, 0.999))]
-    hidden = [parameter for parameter in parameters if parameter in weights - head]
-    others = groups([parameter for parameter in parameters if parameter not in weights - head])
-    muon = [without_dynamo(Muon)(hidden, rate, momentum, decay, compute.precision)] if hidden else []
-    return [*muon, adamw(others, lr=rate / 10)]
-
-
-def without_dynamo(optimizer: type[Optimizer]) -> Callable[..., Optimizer]:
-    """Return a subclass whose methods do not import torch._dynamo, which takes as long as importing torch itself.
-
-    torch wraps these methods for torch.compile, which this project does not use. Without the wrappers, training one of
-    this project's networks starts 2 to 4 s earlier. Networks of torchvision gain nothing: torchvision imports it, too.
-    The subclass ignores the option `differentiable`.
-    """
-    names = ("step", "zero_grad", "add_param_group", "state_dict", "load_state_dict")
-    methods = {name: inspect.unwrap(getattr(optimizer, name)) for name in names}
-    methods["step"] = torch.no_grad()(methods["step"])
-    return type(optimizer.__name__, (optimizer,), methods)
+        return [AdamW(groups(parameters, lr), betas=(momentum, 0.999), fused=True)]
+    matrices, others = [p for p in parameters if p in hidden], [p for p in parameters if p not in hidden]
+    muon = [Muon(groups(matrices, lr)[:1], momentum, precision)] if matrices else []
+    return [*muon, AdamW(groups(others, lr / 10), fused=True)]
 
 
 class Muon(Optimizer):
@@ -70,10 +73,8 @@ class Muon(Optimizer):
     cost no accuracy here. Source: Keller Jordan et al., Muon, 2024.
     """
 
-    def __init__(
-        self, parameters: Iterable[Tensor], lr: float, momentum: float, weight_decay: float, precision: torch.dtype
-    ) -> None:
-        super().__init__(parameters, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay})
+    def __init__(self, groups: list[dict[str, Any]], momentum: float, precision: torch.dtype) -> None:
+        super().__init__(groups, {"momentum": momentum})
         self.precision = precision
 
     @torch.no_grad()

@@ -3,16 +3,19 @@
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from src.models.registry import Shape, register
 
+
+@register("net")
 class Net(nn.Module):
     """Four unpadded convolutions, two max-pools and two linear layers: 593,200 parameters for 10 classes.
 
     Source: the notebook exercise "modularise an MNIST classifier".
     """
 
-    def __init__(self, num_classes: int) -> None:
+    def __init__(self, num_classes: int, shape: Shape) -> None:
         super().__init__()
-        self.conv1 = nn.Conv2d(1, 32, kernel_size=3)
+        self.conv1 = nn.Conv2d(shape[0], 32, kernel_size=3)
         self.conv2 = nn.Conv2d(32, 64, kernel_size=3)
         self.conv3 = nn.Conv2d(64, 128, kernel_size=3)
         self.conv4 = nn.Conv2d(128, 256, kernel_size=3)

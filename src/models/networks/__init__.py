@@ -1,0 +1,1 @@
+"""One file per network. `src/models/registry.py` imports all of them."""

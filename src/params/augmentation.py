@@ -1,0 +1,40 @@
+"""The section `augmentation` of params.yaml."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from src.params.base import Section, UnitInterval
+from src.runtime.errors import PipelineError
+
+
+class AugmentationParams(Section):
+    center_crop_prob: UnitInterval
+    flip_prob: UnitInterval
+    rotation: float = Field(ge=0, le=180)
+    scale: float = Field(ge=0, lt=1)
+    shear: float = Field(ge=0, lt=90)
+    shift: float = Field(ge=0, lt=512)
+    interpolation: Literal["nearest", "bilinear"]
+    brightness: UnitInterval
+    contrast: UnitInterval
+    saturation: UnitInterval
+    erasing_prob: UnitInterval
+
+    @property
+    def is_identity(self) -> bool:
+        """Whether no image changes: every number is 0."""
+        return not any(value for value in self.model_dump().values() if not isinstance(value, str))
+
+    def check(self, channels: int, image_size: int) -> None:
+        """Raise PipelineError if images of this shape cannot be augmented like this."""
+        if self.shift >= image_size / 2:
+            raise PipelineError(
+                f"augmentation.shift is {self.shift:g}, expected less than half of the image size, {image_size}",
+                f"dvc exp run -S augmentation.shift={image_size // 8}",
+            )
+        if self.saturation and channels == 1:
+            raise PipelineError(
+                f"augmentation.saturation is {self.saturation:g}, but the images are gray",
+                "dvc exp run -S augmentation.saturation=0",
+            )

@@ -1,0 +1,48 @@
+"""Convert batches of images to normalized floats."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from src.data.dataset import pixel_statistics
+from src.params.normalize import Normalize
+
+
+def to_float(images: Tensor) -> Tensor:
+    """Convert uint8 [batch, height, width] or [batch, height, width, 3] to float32 [batch, channels, ...], 0 to 1."""
+    planes = images.unsqueeze(1) if images.ndim == 3 else images.permute(0, 3, 1, 2)
+    return planes.float() / 255
+
+
+def normalize(pixels: Tensor, values: Normalize) -> Tensor:
+    """Subtract the mean of each channel and divide by its standard deviation.
+
+    Args:
+        pixels: float32 [batch, channels, height, width], from 0 to 1.
+        values: mean and standard deviation.
+    """
+    mean, std = (channel_values(numbers, pixels.device) for numbers in (values.mean, values.std))
+    return (pixels - mean) / std
+
+
+def channel_values(numbers: Sequence[float], device: torch.device) -> Tensor:
+    """Return one number per channel, float32 [channels, 1, 1]."""
+    return to_device(torch.tensor(numbers)[:, None, None], device)
+
+
+def to_device(values: Tensor, device: torch.device) -> Tensor:
+    """Copy a tensor from the CPU to `device`, on CUDA without waiting for the work that is queued there."""
+    return values.to(device, non_blocking=device.type == "cuda")
+
+
+def measure_normalization(images: np.ndarray) -> Normalize:
+    """Return the mean and standard deviation of each channel, with four digits: `train.normalize: auto`.
+
+    Args:
+        images: uint8 [n, height, width] or [n, height, width, 3].
+    """
+    mean, std = pixel_statistics(images)
+    # a channel that is the same everywhere has no deviation to divide by
+    return Normalize(mean=[round(value, 4) for value in mean], std=[round(value, 4) or 1.0 for value in std])

@@ -1,0 +1,52 @@
+"""All sections of params.yaml together, and recipes: files with parameters that differ from it."""
+
+from collections.abc import Mapping
+from functools import reduce
+from operator import getitem
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+from src.params.augmentation import AugmentationParams
+from src.params.base import Section, check_sections, load_yaml
+from src.params.compute import ComputeParams
+from src.params.evaluate import EvaluateParams
+from src.params.inspect import InspectParams
+from src.params.model import ModelParams
+from src.params.prepare import PrepareParams
+from src.params.train import TrainParams
+
+PARAMS = Path("params.yaml")
+SCHEMAS: dict[str, type[Section]] = {
+    "prepare": PrepareParams,
+    "inspect": InspectParams,
+    "model": ModelParams,
+    "train": TrainParams,
+    "augmentation": AugmentationParams,
+    "compute": ComputeParams,
+    "evaluate": EvaluateParams,
+}
+
+
+def load_params(changes: Mapping[str, object] | None = None) -> SimpleNamespace:
+    """Return all sections of params.yaml by name, with some values changed, by dotted key.
+
+    Raises:
+        PipelineError: a value does not match the schema.
+    """
+    values = load_yaml(PARAMS.read_text())
+    override(values, changes or {})
+    return SimpleNamespace(**check_sections(values, SCHEMAS, PARAMS))
+
+
+def read_recipe(path: Path) -> dict[str, Any]:
+    """Return the values by dotted key ("train.epochs") of a recipe: lines of `--set-param=key=value`."""
+    pairs = (line.removeprefix("--set-param=").split("=", 1) for line in path.read_text().split())
+    return {key: load_yaml(value) for key, value in pairs}
+
+
+def override(values: dict[str, Any], changes: Mapping[str, object]) -> None:
+    """Set nested values in place, by dotted key. Raises KeyError if a section does not exist."""
+    for name, value in changes.items():
+        *section, key = name.split(".")
+        reduce(getitem, section, values)[key] = value
