@@ -3,19 +3,21 @@
 import os
 import shutil
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
-from src.params import Params, load_params
+from src.params.base import load_sections
 from tests.helpers import ROOT, commit, create_once, new_clone, run, stages_run, write_tiny_project
+from tools.recipes import SCHEMAS
 
 
 @pytest.fixture
-def params() -> Params:
-    """The parameters of the default recipe."""
-    return load_params(ROOT / "params.yaml")
+def params() -> SimpleNamespace:
+    """The sections of params.yaml, by name."""
+    return SimpleNamespace(**load_sections(ROOT / "params.yaml", SCHEMAS))
 
 
 @pytest.fixture
@@ -63,16 +65,3 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
         pytest.skip("mounting a file system needs root")
     yield folder
     subprocess.run(["umount", str(folder)], check=True)
-
-
-@pytest.fixture
-def count(record_property: Callable[[str, object], None]) -> Callable[[str], None]:
-    """Report a number of trials in the summary at the end."""
-    return lambda text: record_property("count", text)
-
-
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    for report in terminalreporter.getreports("passed"):
-        for name, value in report.user_properties:
-            if name == "count" and report.when == "call":
-                terminalreporter.write_line(str(value))

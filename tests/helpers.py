@@ -14,17 +14,25 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import pytest
+import torch
 import yaml
 from filelock import FileLock
 
 from src.data.dataset import Dataset
-from src.params import load_yaml, override
+from src.models.inference import Classifier
+from src.models.model_file import save_model
+from src.models.registry import create_model
+from src.params.base import load_yaml
+from src.params.normalize import Normalize
 from src.runtime.cli import run_stage
+from src.runtime.signals import SIGNALS
 from src.sources.idx import write_idx
 from tests.stage_checks import load_stages
+from tools.recipes import override
 
 ROOT = Path(__file__).parents[1]
 TRAIN, TEST, VALIDATION = 330, 110, 50  # 280 training images: four batches of 64 and one of 24
@@ -40,6 +48,28 @@ def random_dataset(count: int, seed: int = 0, side: int = 28, channels: int = 1)
     shape = (count, side, side) if channels == 1 else (count, side, side, channels)
     images = np.random.default_rng(seed).integers(0, 256, shape, np.uint8)
     return Dataset(images, (np.arange(count) % 10).astype(np.uint8), DIGITS)
+
+
+def save_random_model(
+    path: Path,
+    network: str = "dash",
+    classes: tuple[str, ...] = DIGITS,
+    shape: tuple[int, int, int] = MNIST,
+    source: str = "mnist",
+    fit: str = "crop",
+) -> None:
+    """Write a model that was never trained."""
+    torch.manual_seed(0)
+    channels, height, width = shape
+    normalize = Normalize(mean=[0.3] * channels, std=[0.2] * channels)
+    images = np.zeros((1, height, width, 3)[: 4 if channels == 3 else 3], np.uint8)
+    save_model(
+        path,
+        Classifier(create_model(network, len(classes), shape), normalize, test_time_augmentation=False),
+        Dataset(images, np.zeros(1, np.uint8), classes, source=source, fit=fit),
+        environment={},
+        run={"model": {"name": network}},
+    )
 
 
 def tiny_idx(seed: int = 0) -> dict[str, bytes]:
@@ -73,14 +103,8 @@ def write_tiny_project(folder: Path) -> None:
     spec = load_yaml((ROOT / "data/sources/mnist").read_text()) | {"sha256": sha256_sums(files)}
     (folder / "data/sources/mnist").write_text(json.dumps(spec))
     (folder / "params.yaml").write_text((ROOT / "params.yaml").read_text())
-    edit_params(
-        folder,
-        {
-            "prepare.validation": VALIDATION,
-            "train.batch_size": 64,
-            "train.threads": 1,  # several tests run side by side
-        },
-    )
+    # one thread, because several tests run side by side
+    edit_params(folder, {"prepare.validation": VALIDATION, "train.batch_size": 64, "compute.threads": 1})
 
 
 def edit_params(folder: Path, changes: dict[str, Any]) -> None:
@@ -94,6 +118,7 @@ def edit_params(folder: Path, changes: dict[str, Any]) -> None:
 def environment(**more: str) -> dict[str, str]:
     """Return this environment with .venv first on PATH, no data source, no user settings of git, pip and DVC."""
     binaries = str(Path(sys.executable).parent)
+    person = {"NAME": "test", "EMAIL": "test@example.org"}
     return {
         **{key: value for key, value in os.environ.items() if not key.startswith(("PIP_", "DVC_", "GIT_"))},
         "PATH": f"{binaries}{os.pathsep}{os.environ['PATH']}",
@@ -103,10 +128,7 @@ def environment(**more: str) -> dict[str, str]:
         "DVC_NO_ANALYTICS": "1",
         "GIT_CONFIG_GLOBAL": os.devnull,
         "GIT_CONFIG_NOSYSTEM": "1",
-        "GIT_AUTHOR_NAME": "test",
-        "GIT_AUTHOR_EMAIL": "test@example.org",
-        "GIT_COMMITTER_NAME": "test",
-        "GIT_COMMITTER_EMAIL": "test@example.org",
+        **{f"GIT_{role}_{key}": value for role in ("AUTHOR", "COMMITTER") for key, value in person.items()},
         **more,
     }
 
@@ -126,6 +148,12 @@ def stages_run(output: str) -> list[str]:
     return re.findall(r"^Running stage '(\w+)'", output, re.MULTILINE)
 
 
+def recorded_outputs(folder: Path) -> dict[str, str]:
+    """Return the MD5 of every output in dvc.lock."""
+    stages = load_yaml((folder / "dvc.lock").read_text())["stages"]
+    return {out["path"]: out["md5"] for stage in stages.values() for out in stage["outs"]}
+
+
 def command_of(stage: str) -> list[str]:
     """Return the command line that dvc.yaml gives for a stage."""
     words: list[str] = load_stages(ROOT)[stage]["cmd"].split()
@@ -136,14 +164,14 @@ def run_stage_in(folder: Path, stage: str, check: bool = False) -> Completed:
     """Run a stage in this process, in `folder`, with the command line of dvc.yaml: no start-up time."""
     command = command_of(stage)
     out, err, status = io.StringIO(), io.StringIO(), 0
-    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
-    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-        patch.chdir(folder)
-        patch.setattr(sys, "argv", [f"{stage}.py", *command[3:]])
-        for name, value in environment().items():
-            patch.setenv(name, value)
-        for name in set(os.environ) - set(environment()):
-            patch.delenv(name)
+    handlers = {number: signal.getsignal(number) for number in SIGNALS}
+    with (
+        contextlib.chdir(folder),
+        contextlib.redirect_stdout(out),
+        contextlib.redirect_stderr(err),
+        mock.patch.object(sys, "argv", [f"{stage}.py", *command[3:]]),
+        mock.patch.dict(os.environ, environment(), clear=True),
+    ):
         try:
             run_stage(importlib.import_module(f"stages.{stage}").main)
         except SystemExit as end:
@@ -169,10 +197,9 @@ def is_error(done: Completed, *words: str) -> bool:
 def new_clone(folder: Path) -> Path:
     """Copy the project's current files into a new git repository that uses the tiny data set."""
     listed = run(["git", "ls-files", "--cached", "--others", "--exclude-standard"], ROOT).stdout.splitlines()
+    skipped = ("metrics/", "dvc.lock", "data/sources/mnist", "params.yaml")
     for name in listed:
-        if (ROOT / name).is_file() and not name.startswith(
-            ("metrics/", "dvc.lock", "data/sources/mnist", "params.yaml")
-        ):
+        if (ROOT / name).is_file() and not name.startswith(skipped):
             target = folder / name
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(ROOT / name, target)

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from src.runtime.signals import SIGNALS
 from tests.helpers import ROOT, environment
 
 TIMEOUT = 120  # seconds
@@ -20,7 +21,8 @@ def start_process(command: list[str], folder: Path) -> Process:
         cwd=folder,
         env=environment(PYTHONPATH=str(ROOT) if command[0] == "python" else ""),
         start_new_session=True,
-        preexec_fn=_reset_signals,
+        # background processes of a shell ignore Ctrl-C, and children inherit that
+        preexec_fn=lambda: [signal.signal(number, signal.SIG_DFL) for number in SIGNALS],
         text=True,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -44,9 +46,3 @@ def wait_until(condition: Callable[[], object], process: Process) -> None:
 
 def checkpoint_files(folder: Path) -> list[Path]:
     return sorted((folder / "data/checkpoints").glob("*/*.checkpoint"))
-
-
-def _reset_signals() -> None:
-    """Restore the default signal handlers: background processes of a shell ignore Ctrl-C, and children inherit that."""
-    for number in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM):
-        signal.signal(number, signal.SIG_DFL)

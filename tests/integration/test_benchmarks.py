@@ -13,7 +13,7 @@ def test_measurement_has_seconds_memory_images_and_a_reproducible_accuracy(
 ) -> None:
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     monkeypatch.chdir(tiny)
-    first, second = (run_isolated(measure, "dash", {"seed": 3, "epochs": 5}) for _ in range(2))
+    first, second = (run_isolated(measure, "dash", {"train.seed": 3, "train.epochs": 5}) for _ in range(2))
     assert first["accuracy"] == second["accuracy"] > 0.1
     assert first["images_per_s"] * first["seconds"] == pytest.approx(330 * 5)
     assert 0 < first["seconds"] < 60

@@ -1,56 +1,46 @@
-"""What README.md and docs/ promise exists and runs."""
+"""What README.md and the other documents promise exists and runs."""
 
 import json
 import os
 import re
 import shlex
-import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
-from PIL import Image
+from PIL import Image, ImageDraw
 
-from tests.helpers import ROOT, edit_params, run
+from benchmarks.report import summarize
+from src.data.dataset import SPLITS, load_split
+from tests.helpers import ROOT, edit_params, run, stages_run
+from tests.stage_checks import check_code, check_params
 
 README = (ROOT / "README.md").read_text()
-DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+DOCUMENTS = sorted(path for folder in (".", "docs", "benchmarks") for path in (ROOT / folder).glob("*.md"))
+CLASSES = ["bird", "cat & dog", "émeu"]
 
 
-@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
-def test_named_files_exist(document: Path) -> None:
-    """Links, and paths in code marks. Those that a person creates are in code blocks."""
-    text = re.sub(r"```.*?```", "", document.read_text(), flags=re.DOTALL)
-    links = re.findall(r"\]\((?!https?:)([^)#]+)\)", text)
-    code = re.findall(r"`((?:src|metrics|stages|tests|tools|docs|benchmarks)/[\w./]*\w)`", text)
-    missing = [link for link in links if not (document.parent / link).exists()]
-    missing += [path for path in code if not (ROOT / path).exists()]
-    assert not missing
-    assert document.name != "README.md" or len(links) + len(code) > 20
+def block(heading: str) -> str:
+    """Return the first block of commands after a heading of the README."""
+    return README.split(heading)[1].split("```console\n")[1].split("```")[0]
 
 
-def test_every_guarantee_names_existing_tests() -> None:
-    text = (ROOT / "docs/guarantees.md").read_text()
-    files = list((ROOT / "tests").rglob("test_*.py"))
-    names = {path.name for path in files}
-    code = "\n".join(path.read_text() for path in files)
-    rows = [line for line in text.splitlines() if line.startswith("| ") and "| test |" not in line]
-    assert len(rows) > 15
-    proofs = [re.findall(r"`(test_\w+(?:\.py)?|make [\w-]+)`", row.rsplit("|", 2)[1]) for row in rows]
-    assert all(proofs)
-    named = {name for proof in proofs for name in proof if name.startswith("test_")}
-    assert not {name for name in named if name not in names and f"def {name}(" not in code}
-
-
-@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
-def test_make_commands_are_targets(document: Path) -> None:
-    """In code marks and code blocks."""
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_named_files_tests_and_make_targets_exist(document: Path) -> None:
+    """Links, and words in code marks. Files that a person creates are in code blocks."""
     text, makefile = document.read_text(), (ROOT / "Makefile").read_text()
-    targets = set(re.findall(r"^([a-z./-]+):", makefile, re.MULTILINE))
-    commands = set(re.findall(r"(?:`|^)make ([a-z./-]+)", text, re.MULTILINE))
-    assert commands <= targets
-    assert document.name != "README.md" or {"repro", "test"} <= commands
+    targets = re.findall(r"^([a-z./-]+):", makefile, re.MULTILINE)
+    assert set(re.findall(r"(?:`|^)make ([a-z./-]+)", text, re.MULTILINE)) <= set(targets)
+    text = re.sub(r"```.*?```", "", text, flags=re.DOTALL)
+    links = re.findall(r"\]\((?!https?:)([^)#]+)\)", text)
+    assert not [link for link in links if not (document.parent / link).exists()]
+    paths = re.findall(r"`((?:src|metrics|stages|tests|tools|docs|benchmarks)/[\w./]*\w)`", text)
+    assert not [path for path in paths if not (ROOT / path).exists()]
+    files = {path.name: path.read_text() for path in (ROOT / "tests").rglob("test_*.py")}
+    tests = re.findall(r"`(test_\w+(?:\.py)?)`", text)
+    assert not [name for name in tests if name not in files and f"def {name}(" not in "".join(files.values())]
 
 
 def test_quick_start_runs_as_written(clone: Path) -> None:
@@ -63,50 +53,63 @@ def test_quick_start_runs_as_written(clone: Path) -> None:
     (clone / ".venv").symlink_to(Path(sys.executable).parents[1])
     for lock in ("requirements.txt", "requirements-dev.txt"):
         os.utime(clone / lock, (0, 0))  # older than the environment, so that make does not create it again
-    block = README.split("## Quick start")[1].split("```")[1].removeprefix("console")
-    block = block.replace("--seeds 3", "--seeds 1")
-    output = run(["bash", "-euxc", block], clone).stdout
-    for words in (
-        "metrics/evaluate.json",
-        "one-epoch",
-        "McNemar",
-        "dvc_plots/index.html",
-        "validation std",
-        "docs/photo.jpg: ",
-    ):
+    commands = block("## Quick start").replace("--seeds 3", "--seeds 1")
+    output = run(["bash", "-euxc", commands], clone).stdout
+    for words in ("metrics/evaluate.json", "one-epoch", "McNemar", "dvc_plots/index.html", "docs/photo.jpg: "):
         assert words in output, words
     assert not run(["git", "status", "--porcelain"], clone).stdout
 
 
-def test_own_images_are_trained_on_as_written(clone: Path, tmp_path: Path) -> None:
-    """300 color images of three classes, with noise. Three epochs and one validation run the same code in less time."""
-    edit_params(clone, {"train.epochs": 3, "train.validations": 1})
+def write_images(folder: Path, count: int) -> None:
+    """Write `count` images per class: shapes of any size, gray or RGB, in every format."""
     random = np.random.default_rng(0)
-    for name, color in {"red": (200, 40, 40), "green": (40, 200, 40), "blue": (40, 40, 200)}.items():
-        (tmp_path / "images" / name).mkdir(parents=True)
-        for index in range(100):
-            pixels = np.clip(color + random.normal(0, 40, (40, 50, 3)), 0, 255).astype(np.uint8)
-            Image.fromarray(pixels).save(tmp_path / f"images/{name}/{index}.png")
-    block = README.split("With your own images")[1].split("```")[1].removeprefix("console")
-    block = block.replace("/path/to/images", shlex.quote(str(tmp_path / "images")))
-    output = run(["bash", "-euxc", block], clone).stdout
-    accuracy = json.loads((clone / "metrics/evaluate.json").read_text())["accuracy"]
-    assert accuracy > 0.9
-    assert f"{accuracy:.5g}" in output
+    for shape, name in enumerate(CLASSES):
+        (folder / name).mkdir(parents=True)
+        for number in range(count):
+            width, height = random.integers(40, 90, 2).tolist()
+            image = Image.fromarray(random.integers(0, 60, (height, width), np.uint8))
+            draw = ImageDraw.Draw(image)
+            box = (width // 4, height // 4, 3 * width // 4, 3 * height // 4)
+            (draw.rectangle, draw.ellipse, draw.line)[shape](box, 220, width=5)
+            picture = image.convert("RGB" if number % 2 else "L")
+            picture.save(folder / name / f"{number}.{('png', 'jpeg', 'webp', 'bmp', 'tiff')[number % 5]}")
+
+
+def test_own_images_are_trained_on_as_written(clone: Path, tmp_path: Path) -> None:
+    """One validation runs the same code in less time."""
+    edit_params(clone, {"train.epochs": 4, "train.validations": 1})
+    write_images(tmp_path / "images", 100)
+    commands = block("With your own images").replace("/path/to/images", shlex.quote(str(tmp_path / "images")))
+    output = run(["bash", "-euxc", commands], clone).stdout
+    files = {file for split in SPLITS for file in load_split(clone / "data/prepared", split).files}
+    assert files == {f"{path.parent.name}/{path.name}" for path in (tmp_path / "images").glob("*/*")}
+    assert json.loads((clone / "metrics/evaluate.json").read_text())["accuracy"] > 0.9
+    assert list(pd.read_csv(clone / "metrics/per_class.csv")["class"]) == CLASSES
+    assert "into 3 classes: bird, cat & dog, émeu" in (clone / "metrics/model_card.md").read_text()
     assert "dvc_plots/index.html" in output
-    assert re.search(r"images/red/0\.png: red (9\d|100)\.\d%", output)
+    answers = re.findall(r"images/(.+)/\d+\.\w+: (.+?) [\d.]+%", output)
+    assert len(answers) == 300
+    assert sum(name == predicted for name, predicted in answers) > 270
 
 
-@pytest.mark.parametrize(("column", "message"), [(0, "Run the notebook's recipe"), (1, "Run the default recipe")])
-def test_readme_results_match_the_commits(column: int, message: str) -> None:
-    """The table of results shows what two runs committed."""
-    show = ["git", "log", "-1", "--format=%H", f"--grep=^{message}"]
-    commit = subprocess.run(show, cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
-    if not commit:
-        pytest.skip("a history without that run")
-    content = subprocess.check_output(["git", "show", f"{commit}:metrics/evaluate.json"], cwd=ROOT, text=True)
-    metrics = json.loads(content)
-    for metric in ("accuracy", "accuracy_low", "accuracy_high", "errors", "loss", "expected_calibration_error"):
-        row = re.search(rf"metrics/evaluate.json +{metric} +(\S+) +(\S+)", README)
-        assert row, metric
-        assert float(row.groups()[column]) == pytest.approx(metrics[metric], abs=5.1e-6)
+def test_network_and_stage_are_added_as_written(clone: Path) -> None:
+    page = (ROOT / "docs/extending.md").read_text()
+    for file, code in re.findall(r"```python\n# (\S+\.py)\n(.*?)```", page, re.DOTALL):
+        (clone / file).write_text(code)
+    (entry,) = re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)
+    text = (clone / "dvc.yaml").read_text()
+    (clone / "dvc.yaml").write_text(text.replace("\nplots:\n", f"\n{entry}\nplots:\n", 1))
+    check_code(clone, "average")
+    check_params(clone, "average")
+    edit_params(clone, {"model.name": "mine"})
+    assert sorted(stages_run(run(["dvc", "repro"], clone).stdout)) == ["average", "evaluate", "plot", "train"]
+
+
+def test_results_are_those_of_the_benchmark() -> None:
+    summary = summarize(pd.DataFrame(json.loads((ROOT / "benchmarks/results.json").read_text())["runs"]))
+    rows = dict(re.findall(r"\| `(\w+)` \| (.+) \|", README))
+    assert list(rows) == ["fast", "default", "best"]
+    for name, shown in rows.items():
+        row = summary.loc[name]
+        accuracy = f"{row['accuracy'] * 100:.2f} ± {row['accuracy_std'] * 100:.2f}"
+        assert shown == f"{accuracy} | {row['runs']:.0f} | {row['epochs']:.3f}"

@@ -11,6 +11,8 @@ import pytest
 from tests.helpers import ROOT, commit, new_clone, run
 
 PAGE = (ROOT / "docs/your-data.md").read_text()
+RECIPE, SIZES = "benchmarks/recipes/icons.txt", "16 22 32 48 64 128 256"
+SHORT = "prepare.image_size=16 inspect.max_cross_split_duplicates=8 train.epochs=0.02 train.validations=1"
 
 
 @pytest.mark.skipif(not shutil.which("apt-get"), reason="the icons come from a Debian package")
@@ -18,21 +20,15 @@ def test_your_data_page_runs_as_written(tmp_path: Path) -> None:
     """With the three smallest sizes of each icon, small images and hardly any training."""
     folder = new_clone(tmp_path)
     script = folder / "docs/oxygen-icons.sh"
-    sizes = "16 22 32 48 64 128 256"
-    assert sizes in script.read_text()
-    script.write_text(script.read_text().replace(sizes, "16 22 32"))
-    recipe = folder / "benchmarks/recipes/icons.txt"
-    text = recipe.read_text()
-    for key, value in {"prepare.image_size": "16", "inspect.max_shared": "8", "train.epochs": "0.02"}.items():
-        text = re.sub(rf"({re.escape(key)})=\S+", rf"\1={value}", text)
-    recipe.write_text(f"{text}--set-param=train.validations=1\n")
+    assert SIZES in script.read_text()
+    script.write_text(script.read_text().replace(SIZES, "16 22 32"))
+    with (folder / RECIPE).open("a") as file:
+        file.writelines(f"--set-param={pair}\n" for pair in SHORT.split())
     commit(folder, "shorter")
     (folder / "dvc_plots").mkdir(exist_ok=True)
     for block in re.findall(r"```console\n(.*?)```", PAGE, re.DOTALL):
         output = run(["bash", "-euxo", "pipefail", "-c", block], folder).stdout
-        if "tools.compare" in block:
-            assert re.search(r"model\.name +resnet18 +mobilenet_v3_small", output)
-            assert "McNemar" in output
+        assert "tools.compare" not in block or "McNemar" in output
     report = json.loads((folder / "metrics/inspect.json").read_text())
     files = pd.read_csv(folder / "metrics/predictions.csv")["file"]
     groups = files.str.replace(r"-\d+\.png$", "", regex=True).nunique()

@@ -1,6 +1,5 @@
 """The command line of the stages, and how expected errors end a process."""
 
-import runpy
 import signal
 import subprocess
 import sys
@@ -8,90 +7,58 @@ from pathlib import Path
 
 import pytest
 
-from src.params import Params
-from src.runtime.cli import exit_on_error, exit_with_error, run_stage
+from src.params.base import Section
+from src.runtime.cli import exit_on_error, run_stage
 from src.runtime.errors import PipelineError
-from tests.helpers import ROOT, command_of
+from tests.helpers import ROOT
+
+
+class TrainParams(Section):
+    epochs: int
+    batch_size: int
 
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The working folder, with the params.yaml of the project."""
-    (tmp_path / "params.yaml").write_text((ROOT / "params.yaml").read_text())
+    """The working folder, with a params.yaml."""
+    (tmp_path / "params.yaml").write_text("train: {epochs: 5, batch_size: 64}\nplot: mistakes in other sections\n")
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("DVC_STAGE", raising=False)
+    monkeypatch.setattr(sys, "argv", ["stages/count.py"])
     return tmp_path
 
 
-def set_command_line(monkeypatch: pytest.MonkeyPatch, *options: str) -> None:
-    monkeypatch.setattr(sys, "argv", ["stages/count.py", *options])
-
-
 @pytest.mark.usefixtures("folder")
-def test_arguments_of_main_become_options(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_arguments_of_main_are_options_and_sections_of_params_yaml(monkeypatch: pytest.MonkeyPatch) -> None:
     calls = []
 
-    def main(params: Params, prepared: Path, model_card: Path) -> None:
-        calls.append((params.prepare.seed, prepared, model_card))
+    def main(train: TrainParams, prepared: Path, model_card: Path) -> None:
+        calls.append((train.epochs, prepared, model_card))
 
-    set_command_line(monkeypatch, "--prepared", "data/prepared", "--model-card", "card.md")
+    monkeypatch.setattr(sys, "argv", ["stages/count.py", "--prepared", "data/prepared", "--model-card", "card.md"])
     run_stage(main)
-    assert calls == [(0, Path("data/prepared"), Path("card.md"))]
+    assert calls == [(5, Path("data/prepared"), Path("card.md"))]
 
 
-def test_missing_option_is_an_error(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    set_command_line(monkeypatch)
-    with pytest.raises(SystemExit) as end:
-        run_stage(lambda params, prepared: None)
-    assert end.value.code == 2
-    assert "python -m stages.count: error: the following arguments are required: --prepared" in capsys.readouterr().err
-
-
-def test_stage_holds_its_lock(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    set_command_line(monkeypatch)
-    found = []
-    run_stage(lambda params: found.append((folder / ".dvc/tmp/count.lock").exists()))
-    assert found == [True]
-
-
-def test_worker_processes_take_no_lock(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("rank", "is_locked"), [("0", True), ("1", False)])
+def test_main_process_of_a_stage_holds_its_lock(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, rank: str, is_locked: bool
+) -> None:
     """Under torchrun the main process holds the lock while the others work."""
-    set_command_line(monkeypatch)
-    monkeypatch.setenv("RANK", "1")
+    monkeypatch.setenv("RANK", rank)
     found = []
-    run_stage(lambda params: found.append((folder / ".dvc/tmp/count.lock").exists()))
-    assert found == [False]
+    run_stage(lambda: found.append((folder / ".dvc/tmp/count.lock").exists()))
+    assert found == [is_locked]
 
 
-def test_invalid_params_end_a_stage_before_any_work(
-    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    text = (folder / "params.yaml").read_text()
-    (folder / "params.yaml").write_text(text.replace("batch_size:", "batch_siz:"))
-    set_command_line(monkeypatch)
-    with pytest.raises(SystemExit) as end:
-        run_stage(lambda params: pytest.fail("main was called"))
-    assert end.value.code == 1
-    assert capsys.readouterr().err == (
-        "error: params.yaml has 2 mistakes:\n"
-        "       train.batch_size: missing\n"
-        "       train.batch_siz: unknown key; did you mean batch_size?\n"
-        "hint: dvc params diff   # correct the values, then: dvc repro\n"
-    )
+def test_mistakes_in_a_section_end_a_stage_before_any_work(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def main(train: TrainParams) -> None:
+        pytest.fail("main was called")
 
-
-@pytest.mark.parametrize("stage", ["prepare", "inspect", "train", "evaluate", "plot"])
-def test_inspect_and_plot_do_not_check_the_network(
-    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], stage: str
-) -> None:
-    """They build none. They end with another error, because their files are missing."""
-    text = (folder / "params.yaml").read_text()
-    (folder / "params.yaml").write_text(text.replace("name: dash32", "name: zebra"))
-    monkeypatch.setattr(sys, "argv", [f"{stage}.py", *command_of(stage)[3:]])
-    with pytest.raises(SystemExit) as end:
-        runpy.run_path(str(ROOT / f"stages/{stage}.py"), run_name="__main__")
-    assert end.value.code == 1
-    assert ("unknown model `zebra`" in capsys.readouterr().err) == (stage not in ("inspect", "plot"))
+    (folder / "params.yaml").write_text("train: {epochs: 5, batch_siz: 64}")
+    with pytest.raises(SystemExit, match="1"):
+        run_stage(main)
+    assert capsys.readouterr().err.startswith("error: params.yaml has 2 mistakes:\n       train.batch_size: missing\n")
 
 
 @pytest.mark.parametrize(
@@ -107,31 +74,27 @@ def test_inspect_and_plot_do_not_check_the_network(
         (
             KeyboardInterrupt("the state is saved"),
             130,
-            "error: interrupted: the state is saved\nhint: python -m tools.sweep tiny\n",
+            "error: interrupted: the state is saved\nhint: python sweep.py\n",
         ),
     ],
 )
 def test_expected_errors_are_printed_without_traceback(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
-    error: BaseException, status: int, printed: str,
-) -> None:  # fmt: skip
-    monkeypatch.setattr(sys, "orig_argv", ["/usr/bin/python3", "-m", "tools.sweep", "tiny"])
-    with pytest.raises(SystemExit) as end, exit_on_error():
-        raise error
-    assert end.value.code == status
-    assert capsys.readouterr().err == printed
-
-
-def test_interrupted_stage_names_dvc_repro(
-    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], error: BaseException, status: int, printed: str
 ) -> None:
-    def main(params: Params) -> None:
+    monkeypatch.setattr(sys, "orig_argv", ["/usr/bin/python3", "sweep.py"])
+    with pytest.raises(SystemExit, match=str(status)), exit_on_error():
+        raise error
+    assert capsys.readouterr().err == printed
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_IGN  # a second signal does not interrupt the exit
+
+
+@pytest.mark.usefixtures("folder")
+def test_interrupted_stage_names_dvc_repro(capsys: pytest.CaptureFixture[str]) -> None:
+    def main() -> None:
         raise KeyboardInterrupt("no output is recorded")
 
-    set_command_line(monkeypatch)
-    with pytest.raises(SystemExit) as end:
+    with pytest.raises(SystemExit, match="130"):
         run_stage(main)
-    assert end.value.code == 130
     assert capsys.readouterr().err == (
         "error: interrupted: no output is recorded\nhint: dvc repro   # a training run resumes from its checkpoint\n"
     )
@@ -140,13 +103,6 @@ def test_interrupted_stage_names_dvc_repro(
 def test_bugs_keep_their_traceback() -> None:
     with pytest.raises(ZeroDivisionError), exit_on_error():
         _ = 1 / 0
-
-
-def test_exit_with_error_ignores_further_signals(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as end:
-        exit_with_error("error: a", status=3)
-    assert (end.value.code, capsys.readouterr().err) == (3, "error: a\n")
-    assert signal.getsignal(signal.SIGTERM) == signal.SIG_IGN
 
 
 def test_unsupported_system_is_an_error() -> None:

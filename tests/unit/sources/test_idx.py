@@ -9,18 +9,13 @@ CONTENT = bytes([0, 0, 8, 2, 0, 0, 0, 2, 0, 0, 0, 3, 10, 20, 30, 40, 50, 255])
 ITEMS = [[10, 20, 30], [40, 50, 255]]
 
 
-def test_read_idx_decodes_header_and_items() -> None:
+def test_idx_has_a_header_and_items() -> None:
     items = read_idx(CONTENT)
     assert (items.tolist(), items.dtype) == (ITEMS, np.uint8)
+    assert write_idx(items) == CONTENT
 
 
-def test_write_idx_is_the_inverse_of_read_idx() -> None:
-    assert write_idx(np.array(ITEMS, np.uint8)) == CONTENT
-
-
-@pytest.mark.parametrize(
-    "content", [b"", b"<html>", CONTENT[:7], CONTENT[:-1], CONTENT + b"\0", b"\0\0\x0d" + CONTENT[3:]]
-)
+@pytest.mark.parametrize("content", [b"<html>", CONTENT[:7], CONTENT + b"\0", CONTENT.replace(b"\x08", b"\x0d")])
 def test_read_idx_refuses_other_content(content: bytes) -> None:
     with pytest.raises(ValueError, match=r"IDX|buffer|reshape"):
         read_idx(content)

@@ -20,18 +20,10 @@ def test_each_class_is_held_out_in_proportion_to_its_size() -> None:
     assert [int(part.sum()) for part in np.split(held_out, [50, 80])] == [5, 3, 2]
 
 
-def test_selection_never_changes() -> None:
+def test_seed_selects_the_same_images_forever() -> None:
     """Prepared data sets would change."""
     assert np.flatnonzero(stratified_split(labels(10, 6), CLASSES, 4, 0, "x")).tolist() == [5, 6, 9, 10]
-
-
-def test_seed_selects_the_held_out_images() -> None:
-    first, same, other = (stratified_split(labels(50, 50), CLASSES, 10, seed, "x").tolist() for seed in (1, 1, 2))
-    assert first == same != other
-
-
-def test_count_of_zero_holds_out_no_images() -> None:
-    assert stratified_split(labels(2, 2), CLASSES, 0, 0, "x").tolist() == [False] * 4
+    assert np.flatnonzero(stratified_split(labels(10, 6), CLASSES, 4, 1, "x")).tolist() != [5, 6, 9, 10]
 
 
 def test_rare_class_has_at_least_one_image_in_both_splits() -> None:
@@ -41,10 +33,7 @@ def test_rare_class_has_at_least_one_image_in_both_splits() -> None:
             assert 0 < part.sum() < len(part)
 
 
-@pytest.mark.parametrize(
-    ("sizes", "count", "missing"),
-    [((1, 99), 60, "a"), ((50, 50), 100, "a, b"), ((50, 50), 101, "a, b"), ((99, 1), 2, "b")],
-)
+@pytest.mark.parametrize(("sizes", "count", "missing"), [((1, 99), 60, "a"), ((50, 50), 101, "a, b")])
 def test_split_that_leaves_a_class_without_images_is_refused(sizes: tuple[int, int], count: int, missing: str) -> None:
     with pytest.raises(PipelineError) as error:
         stratified_split(labels(*sizes), CLASSES, count, 0, "prepare.validation")
@@ -60,8 +49,3 @@ def test_members_of_a_group_are_held_out_together() -> None:
     held_out = stratified_split(labels(6, 6), CLASSES, 4, 0, "x", groups)
     by_group = [set(held_out[groups == group].tolist()) for group in range(6)]
     assert sorted(map(list, by_group)) == [[False]] * 4 + [[True]] * 2  # 4 of 12 images: 2 of 6 groups
-
-
-def test_images_that_are_their_own_groups_are_selected_as_without_groups() -> None:
-    without = stratified_split(labels(50, 30, 21), CLASSES, 10, 1, "x")
-    assert (stratified_split(labels(50, 30, 21), CLASSES, 10, 1, "x", np.arange(101)) == without).all()

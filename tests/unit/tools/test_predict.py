@@ -5,8 +5,9 @@ import io
 import json
 import os
 import shlex
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,11 +15,9 @@ import torch
 from PIL import Image
 
 from src.models.inference import predict as predict_arrays
-from src.models.model_file import ModelMetadata, load_model, save_model
-from src.params import Normalize, Prepare
-from src.registry import create_model
+from src.models.model_file import load_model
 from src.sources.folder import read_folder
-from tests.helpers import DIGITS
+from tests.helpers import DIGITS, save_random_model
 from tests.images import encode, printed
 from tools import predict
 from tools.predict import expand_folders, read_images, top_k
@@ -31,38 +30,15 @@ def test_top_k_returns_the_most_probable_classes_in_order() -> None:
         "sure": True,
         "top": [{"class": "y", "probability": 0.95}, {"class": "x", "probability": 0.04}],
     }
-
-
-def test_top_k_is_unsure_below_a_confidence_of_90_percent_and_returns_at_most_all_classes() -> None:
-    result = top_k("a.png", torch.tensor([0.89, 0.11]), ("x", "y"), k=9)
-    assert not result["sure"]
-    assert len(result["top"]) == 2
-
-
-def metadata(
-    classes: tuple[str, ...] = ("cat", "dog"), shape: tuple[int, int, int] = (3, 32, 32), dataset: str = "folder"
-) -> ModelMetadata:
-    network = "tiny" if shape[0] == 1 else "squeezenet1_1"
-    normalize = Normalize(mean=[0.5] * shape[0], std=[0.25] * shape[0])
-    return ModelMetadata(
-        network=network,
-        classes=classes,
-        input_shape=shape,
-        dataset=dataset,
-        fit="crop",
-        normalize=normalize,
-        test_time_augmentation=False,
-        fingerprint={},
-    )
+    unsure = top_k("a.png", torch.tensor([0.89, 0.11]), ("x", "y"), k=9)
+    assert (unsure["sure"], len(unsure["top"])) == (False, 2)
 
 
 @pytest.fixture
 def model(tmp_path: Path) -> Path:
     """A model of color images with random weights."""
-    about = metadata()
-    torch.manual_seed(0)
-    save_model(tmp_path / "model.safetensors", create_model(about.network, 2, about.input_shape), about)
-    return tmp_path / "model.safetensors"
+    save_random_model(tmp_path / "color.safetensors", "squeezenet1_1", ("cat", "dog"), (3, 32, 32), "folder")
+    return tmp_path / "color.safetensors"
 
 
 @pytest.fixture
@@ -77,93 +53,76 @@ def images(tmp_path: Path) -> Path:
     return tmp_path / "images"
 
 
-def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[str, str]:
-    monkeypatch.setattr("sys.argv", ["predict", *map(str, arguments)])
-    predict.main()
-    return capsys.readouterr()
+@pytest.fixture
+def run(model: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable:
+    """Run tools.predict with this model, and return what it prints to stdout and stderr."""
+
+    def run(*arguments: object) -> tuple[str, str]:
+        monkeypatch.setattr("sys.argv", ["predict", *map(str, arguments), "--model", str(model)])
+        predict.main()
+        return capsys.readouterr()
+
+    return run
 
 
 def test_folders_are_replaced_by_their_visible_files(images: Path) -> None:
-    assert [str(Path(name).relative_to(images)) for name in expand_folders([str(images / "dog"), str(images)])] == [
-        *("dog/1.png", "dog/2.bmp", "dog/3.tiff"),
-        *("cat/1.png", "cat/2.jpg", "cat/3.webp", "dog/1.png", "dog/2.bmp", "dog/3.tiff"),
-    ]
-    assert expand_folders(["-", "no.png"]) == ["-", "no.png"]
-
-
-def test_file_that_is_not_an_image_is_an_error(tmp_path: Path) -> None:
-    (tmp_path / "image.png").write_bytes(b"seven")
-    for about in (metadata(), metadata(DIGITS, (1, 28, 28), "mnist")):
-        broken, missing = read_images([str(tmp_path / "image.png"), str(tmp_path / "no.png")], about)
-        assert str(broken).startswith("cannot identify image file")
-        assert "No such file or directory" in str(missing)
+    files = ["cat/1.png", "cat/2.jpg", "cat/3.webp", "dog/1.png", "dog/2.bmp", "dog/3.tiff"]
+    assert expand_folders(["-", str(images), "no.png"]) == ["-", *(f"{images}/{file}" for file in files), "no.png"]
 
 
 def test_digit_is_extracted_for_a_model_of_mnist(tmp_path: Path) -> None:
+    save_random_model(tmp_path / "mnist.safetensors")
     (tmp_path / "image.png").write_bytes(encode(printed("7", paper="white"), "PNG"))
-    (digit,) = read_images([str(tmp_path / "image.png")], metadata(DIGITS, (1, 28, 28), "mnist"))
+    names = [str(tmp_path / name) for name in ("image.png", "no.png")]
+    digit, missing = read_images(names, load_model(tmp_path / "mnist.safetensors")[1])
     assert digit[0, 0] == 0  # type: ignore[index]  # black background
+    assert "No such file or directory" in str(missing)
 
 
 @pytest.mark.parametrize(("classes", "shape"), [(("cat", "dog"), (3, 32, 32)), (DIGITS, (1, 28, 28))])
 def test_files_are_read_as_the_stage_prepare_reads_them(
-    classes: tuple[str, ...], shape: tuple[int, int, int], images: Path, params: Any, tmp_path: Path
+    classes: tuple[str, ...], shape: tuple[int, int, int], images: Path, params: SimpleNamespace, tmp_path: Path
 ) -> None:
     """Also if their classes are the digits."""
-    values = {"dataset": "folder", "fit": "crop", "validation": 0, "test": 0.34}
-    values |= {"channels": shape[0], "image_size": shape[1]}
-    split = read_folder(images, Prepare(**{**params.prepare.model_dump(), **values}), tmp_path)[0]
-    found = list(read_images([str(images / file) for file in split.files], metadata(classes, shape)))
+    save_random_model(tmp_path / "a", "squeezenet1_1", classes, shape, "folder")
+    values = {"fit": "crop", "validation": 0, "test": 0.34, "channels": shape[0], "image_size": shape[1]}
+    split = read_folder(images, params.prepare.model_copy(update=values), tmp_path)[0]
+    found = list(read_images([str(images / file) for file in split.files], load_model(tmp_path / "a")[1]))
     assert np.array_equal(np.stack(found), split.images)  # type: ignore[arg-type]
 
 
 def test_predictions_equal_those_of_the_arrays(
-    images: Path, model: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    images: Path, model: Path, run: Callable, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Also in batches: of two images here."""
     monkeypatch.setattr(predict, "EVALUATION_BATCH", 2)
-    output, log = run(monkeypatch, capsys, images, "--model", model, "--json", "--top", 2)
+    output, log = run(images, "--json")
     results = json.loads(output)
-    classifier, about = load_model(model)
-    arrays = np.stack(list(read_images([result["image"] for result in results], about)))  # type: ignore[arg-type]
-    expected = predict_arrays(classifier, arrays, torch.device("cpu")).exp()
-    for result, row in zip(results, expected.tolist(), strict=True):
-        assert {item["class"]: item["probability"] for item in result["top"]} == {
-            name: pytest.approx(value, abs=1e-4) for name, value in zip(about.classes, row, strict=True)
-        }
-    assert log.endswith(" images/s\n")
+    classifier, metadata = load_model(model)
+    arrays = np.stack(list(read_images([result["image"] for result in results], metadata)))  # type: ignore[arg-type]
+    best = predict_arrays(classifier, arrays, torch.device("cpu")).exp().max(dim=1)
+    found = [result["top"][0] for result in results]
+    assert [item["probability"] for item in found] == pytest.approx(best.values.tolist(), abs=1e-4)
+    assert [item["class"] for item in found] == [("cat", "dog")[index] for index in best.indices.tolist()]
     assert log.endswith(" images/s\n")
 
 
-def test_csv_has_a_row_for_each_image(
-    images: Path, model: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    output, _ = run(monkeypatch, capsys, images / "cat", "--model", model, "--csv", "--top", 2)
-    header, *rows = csv.reader(io.StringIO(output))
+def test_csv_has_a_row_for_each_image_and_escapes_names_that_are_not_utf_8(images: Path, run: Callable) -> None:
+    (images / "cat/1.png").rename(images / os.fsdecode(b"cat/\xe9.png"))
+    header, *rows = csv.reader(io.StringIO(run(images / "cat", "--csv", "--top", 2)[0]))
     assert header == ["image", "sure", "class_1", "probability_1", "class_2", "probability_2"]
-    assert [Path(row[0]).name for row in rows] == ["1.png", "2.jpg", "3.webp"]
+    assert [Path(row[0]).name for row in rows] == ["2.jpg", "3.webp", r"\udce9.png"]
     assert all({row[2], row[4]} == {"cat", "dog"} and float(row[3]) >= float(row[5]) for row in rows)
 
 
 def test_same_file_twice_has_two_results_and_broken_files_do_not_stop_the_others(
-    images: Path, model: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    images: Path, run: Callable, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (images / "it's.png").write_bytes(b"no")
-    names = [images / "cat/1.png", images / "it's.png", images / "cat/1.png", images / "it's.png"]
-    monkeypatch.setattr("sys.argv", ["predict", *map(str, names), "--model", str(model)])
+    good, broken = images / "cat/1.png", images / "it's.png"
     with pytest.raises(SystemExit, match="1"):
-        predict.main()
-    output = capsys.readouterr()
-    first, second = output.out.splitlines()
-    assert first == second
-    assert output.err.count("it's.png cannot be read: cannot identify image file") == 2
-    assert output.err.count(f"hint: file {shlex.quote(str(names[1]))} ") == 2
-
-
-def test_file_name_that_is_not_utf_8_is_printed_with_escapes(
-    images: Path, model: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    (images / "cat/1.png").rename(images / os.fsdecode(b"cat/\xe9.png"))
-    output, _ = run(monkeypatch, capsys, images / "cat", "--model", model, "--csv")
-    assert output.count(r"cat/\udce9.png") == 1
-    assert output.count("cat/2.jpg") == 1
+        run(good, broken, good, broken)
+    output, errors = capsys.readouterr()
+    assert len({*output.splitlines()}) == 1
+    assert errors.count("it's.png cannot be read: cannot identify image file") == 2
+    assert errors.count(f"hint: file {shlex.quote(str(broken))} ") == 2

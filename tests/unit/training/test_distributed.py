@@ -1,154 +1,191 @@
-"""The behavior of a single process of distributed training."""
+"""Two processes that train together, and how they are started."""
 
+import json
 import os
+import socket
 import sys
 from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+from unittest import mock
 
 import pytest
 import torch
-from torch import nn
+import torch.distributed as dist
+import torch.multiprocessing as mp
 
-from src.device import Compute
-from src.params import Train
+from src.device import DeviceSetup
+from src.models.registry import create_model
+from src.params.augmentation import AugmentationParams
+from src.params.base import load_sections
+from src.params.train import TrainParams
 from src.runtime.errors import PipelineError
 from src.training import distributed
-from src.training.distributed import (
-    LOST_CONNECTION,
-    all_reduce_sum,
-    any_rank,
-    broadcast_bytes,
-    exit_workers,
-    is_main_process,
-    join_process_group,
-    launch_workers,
-    rank,
-    report_lost_process,
-    world_size,
-    wrap_ddp,
-)
+from src.training.loop import create_train_state, train
+from tests.helpers import ROOT, create_once, random_dataset
 
 CPU = torch.device("cpu")
-COMPUTE = Compute(CPU, torch.float32)
-Settings = Callable[..., Train]
+SETUP = DeviceSetup(CPU, torch.float32)
+# each is off at 0, and 0.5 switches it on
+AUGMENTATION = [name for name in AugmentationParams.model_fields if name != "interpolation"]
+TRAIN = ["label_smoothing", "weight_decay", "warmup", "momentum"]
 
 
-@pytest.fixture(autouse=True)
-def no_torchrun(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Start without the variables of torchrun."""
-    for name in ("WORLD_SIZE", "RANK", "LOCAL_RANK"):
-        monkeypatch.delenv(name, raising=False)
+def first_loss(switched_on: str) -> float:
+    """Return the training loss of three steps, with all techniques off but one."""
+    schemas = {"train": TrainParams, "augmentation": AugmentationParams}
+    settings, augmentation = load_sections(ROOT / "params.yaml", schemas).values()
+    plain = {"epochs": 1.0, "batch_size": 8, "optimizer": "sgd", "schedule": "constant", "learning_rate": 1.0}
+    values = {name: 0.5 * (name == switched_on) for name in (*AUGMENTATION, *TRAIN)}
+    settings = settings.model_copy(update={**plain, "validations": 1, **{name: values[name] for name in TRAIN}})
+    augmentation = augmentation.model_copy(update={name: values[name] for name in AUGMENTATION})
+    torch.manual_seed(0)
+    data = random_dataset(24, side=28, channels=3)
+    net = create_model("net", 10, data.image_shape)  # without batch norm, whose statistics are per process
+    (metrics,) = train(create_train_state(net, data, settings, augmentation, SETUP), data)
+    return metrics["train_loss"]
+
+
+def count_collectives() -> int:
+    """Return the number of collectives of three steps and an evaluation, besides those of DDP for gradients."""
+    with (
+        mock.patch.object(dist, "all_reduce", wraps=dist.all_reduce) as all_reduce,
+        mock.patch.object(dist, "broadcast", wraps=dist.broadcast) as broadcast,
+    ):
+        first_loss("")
+    return all_reduce.call_count + broadcast.call_count
+
+
+def work(rank: int, port: int, folder: Path) -> None:
+    """Join two processes, and write what they found to a file."""
+    os.environ |= {"RANK": str(rank), "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    torch.set_num_threads(1)
+    try:
+        distributed.join_process_group(SETUP, "ab" if rank else "abc")
+    except PipelineError as error:
+        disagreement = str(error)
+    results = {
+        "error": disagreement,
+        "sum": distributed.all_reduce_sum(torch.tensor([1.0, rank])).tolist(),
+        "any": distributed.any_rank(CPU, False, rank == 1),
+        "broadcast": distributed.broadcast_int(2**60 + rank, CPU),
+        "collectives": count_collectives(),
+        "losses": {name: first_loss(name) for name in ("", *AUGMENTATION, *TRAIN)},
+    }
+    (folder / f"{rank}.json").write_text(json.dumps(results))
+    dist.destroy_process_group()
+
+
+@pytest.fixture(scope="module")
+def found(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
+    """What each of two processes found."""
+
+    def create(folder: Path) -> None:
+        folder.mkdir()
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        mp.spawn(work, (port, folder), nprocs=2)
+
+    folder = create_once(tmp_path_factory, "two processes", create)
+    return [json.loads((folder / f"{rank}.json").read_text()) for rank in (0, 1)]
+
+
+def test_each_technique_gives_the_same_first_loss_with_one_and_two_processes(found: list[dict[str, Any]]) -> None:
+    alone = {name: first_loss(name) for name in found[0]["losses"]}
+    assert found[0]["losses"] == pytest.approx(alone, abs=1e-4)
+    changes = {name: abs(loss - alone[""]) for name, loss in alone.items() if name}
+    assert min(changes.values()) > 1e-3, changes
+
+
+def test_one_collective_per_step(found: list[dict[str, Any]]) -> None:
+    """Three steps, and one evaluation."""
+    assert [result["collectives"] for result in found] == [4, 4]
+
+
+def test_two_processes_sum_and_broadcast(found: list[dict[str, Any]]) -> None:
+    for result in found:
+        assert (result["sum"], result["any"], result["broadcast"]) == ([2, 1], [False, True], 2**60)
+
+
+def test_hosts_that_disagree_are_an_error(found: list[dict[str, Any]]) -> None:
+    message = "error: hosts disagree on parameters, data or code (process {} of 2)"
+    assert [result["error"].split("\n")[0] for result in found] == [message.format(rank) for rank in (0, 1)]
 
 
 @pytest.fixture
-def started(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
-    """The command lines that replace this process."""
-    commands = []
+def launch(params: SimpleNamespace, monkeypatch: pytest.MonkeyPatch) -> Callable[..., mock.Mock]:
+    """Call `launch_workers`, and return the fake `os.execve`."""
+    monkeypatch.delenv("WORLD_SIZE", raising=False)
+    monkeypatch.setattr(sys, "orig_argv", ["python", "-m", "stages.train", "--model-path", "m"])
+    monkeypatch.setattr(os, "execve", execve := mock.Mock())
 
-    def execve(_: str, command: list[str], environment: dict[str, str]) -> None:
-        commands.append([f"OMP_NUM_THREADS={environment['OMP_NUM_THREADS']}", *command])
-        raise SystemExit
+    def call(processes: int, device: torch.device = CPU) -> mock.Mock:
+        compute = params.compute.model_copy(update={"processes": processes, "threads": 3})
+        distributed.launch_workers(compute, device)
+        return execve
 
-    monkeypatch.setattr(os, "execve", execve)
-    monkeypatch.setattr(sys, "orig_argv", ["python", "-m", "stages.train", "--model", "m"])
-    return commands
-
-
-def test_one_process_is_the_main_process() -> None:
-    net = nn.Linear(1, 1)
-    join_process_group(COMPUTE, "abc")
-    exit_workers()
-    assert (rank(), world_size(), is_main_process()) == (0, 1, True)
-    assert wrap_ddp(net) is net
-    assert (any_rank(True, CPU), any_rank(False, CPU)) == (True, False)
-    assert broadcast_bytes(b"abc", CPU) == b"abc"
+    return call
 
 
-def test_sum_over_one_process_is_a_copy() -> None:
-    sums = torch.tensor([1.0, 2.0])
-    total = all_reduce_sum(sums)
-    sums.zero_()
-    assert total.tolist() == [1, 2]
-
-
-def test_one_process_needs_no_torchrun(settings: Settings, started: list[list[str]]) -> None:
-    launch_workers(settings(processes=1), CPU)
-    assert started == []
-
-
-def test_several_processes_are_started_by_torchrun(settings: Settings, started: list[list[str]]) -> None:
-    with pytest.raises(SystemExit):
-        launch_workers(settings(processes=2, threads=3), CPU)
-    torchrun = ["-m", "src.training.launch", "--standalone", "--nproc-per-node=2"]
-    assert started == [["OMP_NUM_THREADS=3", sys.executable, *torchrun, "-m", "stages.train", "--model", "m"]]
-
-
-def test_torchrun_workers_do_not_start_torchrun(
-    settings: Settings, started: list[list[str]], monkeypatch: pytest.MonkeyPatch
+def test_torchrun_starts_several_processes_and_not_again_in_its_workers(
+    launch: Callable[..., mock.Mock], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    assert not launch(1).called
     monkeypatch.setenv("WORLD_SIZE", "2")
-    launch_workers(settings(processes=2), CPU)
-    assert started == []
+    assert not launch(2).called
+    monkeypatch.delenv("WORLD_SIZE")
+    _, command, environment = launch(2).call_args.args
+    torchrun = ["-m", "src.training.launch", "--standalone", "--nproc-per-node=2"]
+    assert command == [sys.executable, *torchrun, "-m", "stages.train", "--model-path", "m"]
+    assert environment["OMP_NUM_THREADS"] == "3"
 
 
-def test_more_processes_than_gpus_are_an_error(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_wrong_number_of_processes_is_an_error(
+    launch: Callable[..., mock.Mock], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     with pytest.raises(PipelineError) as error:
-        launch_workers(settings(processes=4), torch.device("cuda"))
+        launch(4, torch.device("cuda"))
     assert str(error.value) == (
-        "error: train.processes is 4, but torch finds 2 GPUs, and each process needs one\n"
-        "hint: dvc exp run -S train.processes=2"
+        "error: compute.processes is 4, but torch finds 2 GPUs, and each process needs one\n"
+        "hint: dvc exp run -S compute.processes=2"
     )
-
-
-def test_torchrun_with_another_number_of_processes_is_an_error(
-    settings: Settings, monkeypatch: pytest.MonkeyPatch
-) -> None:
     monkeypatch.setenv("WORLD_SIZE", "2")
     with pytest.raises(PipelineError) as error:
-        launch_workers(settings(processes=1), CPU)
+        launch(1)
     assert str(error.value) == (
-        "error: torchrun started 2 processes, but train.processes is 1\nhint: dvc exp run -S train.processes=2"
+        "error: torchrun started 2 processes, but compute.processes is 1\nhint: dvc exp run -S compute.processes=2"
     )
 
 
-def test_hosts_that_disagree_are_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    backends = []
-    monkeypatch.setenv("WORLD_SIZE", "2")
-    monkeypatch.setattr(distributed.dist, "init_process_group", backends.append)
-    monkeypatch.setattr(distributed, "broadcast_bytes", lambda content, device: b"abc")
-    join_process_group(COMPUTE, "abc")
-    assert backends == ["gloo"]
-    with pytest.raises(PipelineError, match="error: hosts disagree on parameters, data or code"):
-        join_process_group(COMPUTE, "abd")
+def test_gpu_without_enough_memory_is_an_error() -> None:
+    with pytest.raises(PipelineError) as error, distributed.explain_torch_errors(batch_size=32):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has a total capacity of")
+    assert str(error.value) == (
+        "error: train.batch_size 32 needs more memory than the GPU has: CUDA out of memory\n"
+        "hint: dvc exp run -S train.batch_size=16"
+    )
 
 
-def test_workers_exit_before_the_main_process_writes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(distributed, "rank", lambda: 1)
-    with pytest.raises(SystemExit) as end:
-        exit_workers()
-    assert not end.value.code
-
-
-def test_lost_connection_is_an_error_that_names_the_processes(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_lost_connection_is_an_error_or_on_a_single_host_a_silent_exit(monkeypatch: pytest.MonkeyPatch) -> None:
+    lost = RuntimeError("[../gloo/transport/tcp/pair.cc] Connection closed by peer\nmore")
     monkeypatch.setattr(distributed, "world_size", lambda: 2)
-    with pytest.raises(PipelineError) as error, report_lost_process():
-        raise RuntimeError("[../gloo/transport/tcp/pair.cc] Connection closed by peer\nmore")
+    with pytest.raises(PipelineError) as error, distributed.explain_torch_errors(32):
+        raise lost
     assert str(error.value).splitlines()[0] == (
         "error: process 0 of 2 lost the connection to another process: "
         "[../gloo/transport/tcp/pair.cc] Connection closed by peer"
     )
-
-
-def test_process_without_connection_exits_silently_on_a_single_host(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(distributed, "world_size", lambda: 2)
     monkeypatch.setenv("GROUP_WORLD_SIZE", "1")
-    with pytest.raises(SystemExit) as end, report_lost_process():
-        raise RuntimeError("gloo: Connection closed by peer")
-    assert end.value.code == LOST_CONNECTION
+    with pytest.raises(SystemExit) as end, distributed.explain_torch_errors(32):
+        raise lost
+    assert end.value.code == distributed.LOST_CONNECTION
 
 
 @pytest.mark.parametrize(("processes", "message"), [(1, "gloo"), (2, "shapes cannot be multiplied")])
 def test_other_errors_keep_their_traceback(monkeypatch: pytest.MonkeyPatch, processes: int, message: str) -> None:
     monkeypatch.setattr(distributed, "world_size", lambda: processes)
-    with pytest.raises(RuntimeError, match=message), report_lost_process():
+    with pytest.raises(RuntimeError, match=message), distributed.explain_torch_errors(32):
         raise RuntimeError(message)

@@ -1,0 +1,85 @@
+"""Figures and grids of images."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from matplotlib.figure import Figure
+from PIL import Image
+
+from src.reporting.drawing import draw_image_grid, overlay_heat, saved_figure, to_uint8
+
+
+def images(count: int, side: int = 28) -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, (count, side, side), np.uint8)
+
+
+def size(path: Path) -> tuple[int, int]:
+    """Width and height."""
+    with Image.open(path) as image:
+        return image.size
+
+
+def test_equal_figures_have_the_requested_size_and_equal_bytes(tmp_path: Path) -> None:
+    for name in ("a.png", "b.png"):
+        with saved_figure(tmp_path / name, 4, 3) as figure:
+            figure.subplots().plot([0, 1], [1, 0])
+    assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
+    assert size(tmp_path / "a.png") == (480, 360)
+
+
+def test_figure_that_fails_is_not_saved(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="no data"), saved_figure(tmp_path / "a.png", 4, 3):
+        raise ValueError("no data")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("count", "side", "caption", "title", "height"),
+    [
+        (10, 28, "x", "One row of ten", 182),
+        (11, 28, "x", "Two rows", 310),
+        (10, 28, "x", "A title of two lines " * 6, 212),
+        (10, 28, "x" * 20, "Four captions of 20 characters in a row", 748),
+        (10, 224, "x", "Five images of 224 pixels in a row", 517),
+    ],
+)
+def test_grid_has_as_many_columns_as_images_and_captions_allow(
+    tmp_path: Path, count: int, side: int, caption: str, title: str, height: int
+) -> None:
+    draw_image_grid(tmp_path / "a.png", images(count, side), [caption] * count, title, columns=10)
+    assert size(tmp_path / "a.png") == (1080, height)
+
+
+def test_long_captions_do_not_overlap(tmp_path: Path, figures: list[Figure]) -> None:
+    """Captions of 24 wide characters."""
+    draw_image_grid(tmp_path / "a.png", images(3), ["mimetypes → applications"] * 3, "Long", columns=6)
+    first, second, third = (text.get_window_extent() for text in figures[0].axes[0].texts)
+    assert 0 < first.x0 < first.x1 < second.x0 < second.x1 < third.x0
+
+
+@pytest.mark.parametrize("color", [(0, 0, 0), (255, 255, 255), (100, 100, 100), (100, 0, 0)])
+def test_images_are_drawn_in_their_own_colors(tmp_path: Path, color: tuple[int, int, int]) -> None:
+    """A gray value is neither inverted nor stretched, and red stays red."""
+    picture = np.full((1, 28, 28, 3), color, np.uint8)
+    picture = picture[..., 0] if len(set(color)) == 1 else picture
+    draw_image_grid(tmp_path / "a.png", picture, ["x"], "One", columns=1)
+    with Image.open(tmp_path / "a.png") as drawn:
+        assert drawn.convert("RGB").getpixel((108, drawn.height - 108)) == color
+
+
+def test_floats_become_pixels() -> None:
+    gray = np.array([[[[0.0, 0.5], [1.0, 1.2]]]])
+    assert to_uint8(gray).tolist() == [[[0, 128], [255, 255]]]
+    color = to_uint8(np.concatenate([gray, 0 * gray, -gray], axis=1))
+    assert color.tolist() == [[[[0, 0, 0], [128, 0, 0]], [[255, 0, 0], [255, 0, 0]]]]
+
+
+@pytest.mark.parametrize("shape", [(2, 8, 8), (2, 8, 8, 3)])
+def test_heat_colors_the_hottest_place_and_leaves_the_others(shape: tuple[int, ...]) -> None:
+    """The second image has no heat."""
+    colored = overlay_heat(np.full(shape, 100, np.uint8), np.array([[[1, -1], [0, 0]], [[0, 0]] * 2], np.float32))
+    assert colored.shape == (2, 8, 8, 3)
+    assert colored[0, 0, 0].tolist() == [int(0.3 * 100 + 0.7 * value) for value in (213, 94, 0)]
+    assert colored[0, 7, 7].tolist() == [100, 100, 100]
+    assert (colored[1] == 100).all()

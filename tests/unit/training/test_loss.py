@@ -1,0 +1,20 @@
+"""The training loss."""
+
+import torch
+
+from src.training.loss import image_losses
+
+OUTPUT = torch.tensor([[2.0, 0.0, 0.0], [0.0, 3.0, 1.0]])
+
+
+def test_loss_of_each_image_is_its_negative_log_likelihood() -> None:
+    expected = -OUTPUT.log_softmax(dim=1)[[0, 1], [0, 2]]
+    assert torch.allclose(image_losses(OUTPUT, torch.tensor([0, 2]), label_smoothing=0), expected)
+
+
+def test_label_smoothing_equals_labels_of_several_classes() -> None:
+    """A smoothing of 0.3 spreads 0.1 over each of three classes."""
+    labels = torch.tensor([[0.8, 0.1, 0.1], [0.1, 0.1, 0.8]])
+    smooth = image_losses(OUTPUT, torch.tensor([0, 2]), label_smoothing=0.3)
+    assert torch.allclose(smooth, image_losses(OUTPUT, labels, label_smoothing=0))
+    assert torch.allclose(smooth, -(labels * OUTPUT.log_softmax(dim=1)).sum(dim=1))
