@@ -2,7 +2,6 @@
 
 import json
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 import pytest
@@ -11,11 +10,6 @@ from matplotlib.image import imread
 
 from tests.helpers import TEST, run
 from tests.stage_checks import load_stages, outputs
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    values: dict[str, Any] = json.loads(path.read_text())
-    return values
 
 
 def test_run_changes_nothing_in_git_but_dvc_lock_and_the_metrics(finished_clone: Path) -> None:
@@ -28,7 +22,9 @@ def test_run_changes_nothing_in_git_but_dvc_lock_and_the_metrics(finished_clone:
 
 
 def test_metrics_agree_with_predictions_and_history(finished_clone: Path) -> None:
-    metrics = read_json(finished_clone / "metrics/evaluate.json")
+    metrics, training = (
+        json.loads((finished_clone / f"metrics/{stage}.json").read_text()) for stage in ("evaluate", "train")
+    )
     table = pd.read_csv(finished_clone / "metrics/predictions.csv")
     correct = table["actual"] == table["predicted"]
     assert len(table) == TEST
@@ -38,7 +34,6 @@ def test_metrics_agree_with_predictions_and_history(finished_clone: Path) -> Non
     recall = pd.read_csv(finished_clone / "metrics/per_class.csv").set_index("class")["recall"]
     assert recall.to_dict() == pytest.approx(correct.groupby(table["actual"]).mean().to_dict(), abs=1e-6)
     history = pd.read_csv(finished_clone / "metrics/history.csv")
-    training = read_json(finished_clone / "metrics/train.json")
     params = yaml.safe_load((finished_clone / "params.yaml").read_text())
     assert len(history) == params["train"]["validations"]
     assert history["epoch"].is_monotonic_increasing
