@@ -68,6 +68,13 @@ def test_images_are_drawn_in_their_own_colors(tmp_path: Path, color: tuple[int, 
         assert drawn.convert("RGB").getpixel((108, drawn.height - 108)) == color
 
 
+def test_mean_images_are_drawn_like_images(tmp_path: Path) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (3, 28, 28, 3), np.uint8)
+    draw_image_grid(tmp_path / "a.png", pixels, ["", "", ""], "Means", columns=3)
+    draw_image_grid(tmp_path / "b.png", pixels + 0.4, ["", "", ""], "Means", columns=3)
+    assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
+
+
 def test_floats_become_pixels() -> None:
     gray = np.array([[[[0.0, 0.5], [1.0, 1.2]]]])
     assert to_uint8(gray).tolist() == [[[0, 128], [255, 255]]]
