@@ -40,7 +40,7 @@ def main(
     # if compute.processes is above 1, torchrun runs this stage again in each process, and all of them continue here
     sections = {"model": model, "train": train, "augmentation": augmentation, "compute": compute}
     run = describe_run(sections, prepared)
-    join_process_group(setup, run_hash(run))
+    join_process_group(setup, run_hash(run | {"environment": setup.environment}))
     if is_main_process():
         print(f"{model_summary(net, shape)}\n{setup}", flush=True)
     num_params = sum(parameter.numel() for parameter in net.parameters())

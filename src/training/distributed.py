@@ -49,14 +49,14 @@ def join_process_group(setup: DeviceSetup, run_hash: str) -> None:
     """Connect to the other processes of torchrun, with nccl on cuda and gloo on cpu.
 
     Raises:
-        PipelineError: the hosts disagree on parameters, data or code.
+        PipelineError: the hosts disagree on parameters, data, code or environment.
     """
     if int(os.environ.get("WORLD_SIZE", 1)) > 1:
         dist.init_process_group("nccl" if setup.device.type == "cuda" else "gloo")
         differs = broadcast_int(int(run_hash, 16), setup.device) != int(run_hash, 16)
         if any_rank(setup.device, differs)[0]:
             raise PipelineError(
-                f"hosts disagree on parameters, data or code (process {rank()} of {world_size()})",
+                f"hosts disagree on parameters, data, code or environment (process {rank()} of {world_size()})",
                 "git log -1; git status; dvc repro prepare   # on each host",
             )
 

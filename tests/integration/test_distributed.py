@@ -128,4 +128,4 @@ def test_two_hosts_match_two_processes_on_one_host(
     edit_params(other_host, {"train.learning_rate": 0.01})
     for rank, (status, output) in enumerate(train_on_hosts(hosts, [project, other_host], start)):
         assert status
-        assert f"error: hosts disagree on parameters, data or code (process {rank} of 2)" in output
+        assert f"error: hosts disagree on parameters, data, code or environment (process {rank} of 2)" in output

@@ -110,7 +110,7 @@ def test_two_processes_sum_and_broadcast(found: list[dict[str, Any]]) -> None:
 
 
 def test_hosts_that_disagree_are_an_error(found: list[dict[str, Any]]) -> None:
-    message = "error: hosts disagree on parameters, data or code (process {} of 2)"
+    message = "error: hosts disagree on parameters, data, code or environment (process {} of 2)"
     assert [result["error"].split("\n")[0] for result in found] == [message.format(rank) for rank in (0, 1)]
 
 
