@@ -1,6 +1,6 @@
 # Every target but help first builds .venv from the two requirements*.txt, if it is missing or older than they are.
 .DEFAULT_GOAL := help
-.PHONY: help repro test lint test-all test-long test-real verify bench bench-quick lock
+.PHONY: help repro test lint test-all test-long test-real verify bench lock
 .DELETE_ON_ERROR:
 
 PYTHON ?= python3
@@ -52,10 +52,6 @@ verify: repro ## Run the pipeline again in a clean clone of the last commit, and
 bench: .venv/ready ## Measure all recipes against the notebook's training code: about two hours
 	dvc repro prepare
 	python -m benchmarks.bench
-
-bench-quick: .venv/ready ## Measure the quick recipes, write nothing
-	dvc repro prepare
-	python -m benchmarks.bench --quick
 
 lock: .venv/ready ## Write both requirements*.txt from requirements*.in
 	$(COMPILE) requirements.in -o requirements.txt

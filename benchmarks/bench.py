@@ -1,17 +1,14 @@
-"""Time the recipes and the notebook's training on real images: a table, results.json and accuracy.png.
+"""Time the recipes and the notebook's training on real images, and write results.json and accuracy.png.
 
 python -m benchmarks.bench              all recipes and seeds: about two hours on 2 cores
 python -m benchmarks.bench best fast    only these recipes; results.json keeps the others
-python -m benchmarks.bench --quick      the quick recipes: a few minutes, and nothing is written
 """
 
 import argparse
 import copy
 import json
-import resource
-import sys
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
@@ -33,14 +30,12 @@ from tools.recipes import load_params, read_recipe
 
 HERE = Path(__file__).parent
 SEEDS = {"dash": 10, "sprint": 10, "fast": 5, "default": 5, "best": 5, "fashion": 5}
-QUICK_SEEDS = {"dash": 2, "sprint": 1, "default": 1}
-MAXRSS_PER_MB = 2**20 if sys.platform == "darwin" else 2**10  # getrusage returns bytes on macOS, else KiB
 
 
-def recipe_params(name: str, changes: Mapping[str, object] | None = None) -> SimpleNamespace:
+def recipe_params(name: str, changes: Mapping[str, object]) -> SimpleNamespace:
     """Return params.yaml with the values of a recipe, and with further changes."""
     recipe = {} if name == "default" else read_recipe(HERE / f"recipes/{name}.txt")
-    return load_params(recipe | dict(changes or {}))
+    return load_params(recipe | dict(changes))
 
 
 def load_dataset(name: str) -> tuple[Dataset, Dataset]:
@@ -50,12 +45,6 @@ def load_dataset(name: str) -> tuple[Dataset, Dataset]:
     # copies, because torch warns about read-only arrays
     train_set, test_set = (copy.deepcopy(decode(files, prefix, spec.classes, name)) for prefix in ("train", "t10k"))
     return train_set, test_set
-
-
-def download_datasets(recipes: Iterable[str]) -> None:
-    """Download what the recipes need, so that a failure ends the benchmark before its first measurement."""
-    for name in {recipe_params(recipe).prepare.dataset for recipe in recipes}:
-        download(Path("data/raw", name), read_spec(Path("data/sources", name)))
 
 
 def measure(recipe: str, changes: dict[str, object]) -> dict[str, Any]:
@@ -79,16 +68,12 @@ def measure(recipe: str, changes: dict[str, object]) -> dict[str, Any]:
         "accuracy": evaluate(state.classifier, test_set, setup.device)[1],
         "seconds": seconds,
         "images_per_s": len(train_set) * params.train.epochs / seconds,
-        "peak_memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / MAXRSS_PER_MB,
         "machine": str(setup),
     }
 
 
 def run_isolated(function: Callable[..., Any], *arguments: object) -> Any:
-    """Call a function in a new process, with a fresh heap and its own peak of memory, and print what it returns.
-
-    A new process inherits the peak of its parent, so this process trains nothing itself.
-    """
+    """Call a function in a new process, with a fresh heap, and print what it returns."""
     with ProcessPoolExecutor(1, get_context("spawn")) as executor:
         result = executor.submit(function, *arguments).result()
     print(result, flush=True)
@@ -113,24 +98,16 @@ def run(seeds: dict[str, int]) -> list[dict[str, Any]]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="the quick recipes: a few minutes, and nothing is written")
-    parser.add_argument("recipes", nargs="*", help=f"recipes to measure again, out of {', '.join(SEEDS)}")
-    options = parser.parse_args()
-    if options.quick and options.recipes:
-        parser.error("--quick measures its own recipes")
-    if unknown := set(options.recipes) - set(SEEDS):
+    parser.add_argument("recipes", nargs="*", default=list(SEEDS), help=f"out of {', '.join(SEEDS)}")
+    names = parser.parse_args().recipes
+    if unknown := set(names) - set(SEEDS):
         parser.error(f"no recipe of the benchmark: {', '.join(unknown)}")
-    seeds = {name: SEEDS[name] for name in options.recipes}
-    measured = QUICK_SEEDS if options.quick else seeds or SEEDS
-    download_datasets(measured)
-    runs = run(measured)
+    runs, results = run({name: SEEDS[name] for name in names}), HERE / "results.json"
     print(summarize(pd.DataFrame(runs)).to_string())
-    if options.quick:
-        return
-    if seeds:
-        others = json.loads((HERE / "results.json").read_text())["runs"]
-        runs = [row for row in others if row["name"] not in seeds] + [row for row in runs if row["name"] in seeds]
-    write_json(HERE / "results.json", {"runs": runs})
+    if set(names) != set(SEEDS):
+        others = json.loads(results.read_text())["runs"]
+        runs = [row for row in others if row["name"] not in names] + [row for row in runs if row["name"] in names]
+    write_json(results, {"runs": runs})
     plot_error_against_time(HERE / "accuracy.png", pd.DataFrame(runs))
 
 

@@ -14,7 +14,7 @@ RECIPES = sorted((ROOT / "benchmarks/recipes").glob("*.txt"))
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
 def test_recipe_has_valid_parameters_and_words_that_need_no_quotes(path: Path, params: SimpleNamespace) -> None:
-    assert recipe_params(path.stem) != params
+    assert recipe_params(path.stem, {}) != params
     assert all(re.fullmatch(r"--set-param=[a-z_.]+=[\w./+-]+", line) for line in path.read_text().splitlines())
 
 
