@@ -34,7 +34,7 @@ def test_predict_reads_batches_of_at_most_2_500_000_pixels(channels: int) -> Non
 
 
 def test_prediction_does_not_change_the_network() -> None:
-    net = create_model("tiny", 10, MNIST).train()
+    net = create_model("dash", 10, MNIST).train()
     before = {name: tensor.clone() for name, tensor in net.state_dict().items()}
     predict(plain(net), random_dataset(4).images, CPU)
     assert all(torch.equal(tensor, before[name]) for name, tensor in net.state_dict().items())

@@ -37,7 +37,7 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "model.safetensors"
 
 
-@pytest.mark.parametrize(("name", "shape"), [("micro", MNIST), ("mobilenet_v3_small", (3, 32, 32))])
+@pytest.mark.parametrize(("name", "shape"), [("dash", MNIST), ("mobilenet_v3_small", (3, 32, 32))])
 def test_saved_model_is_loaded_unchanged(tmp_path: Path, name: str, shape: Shape) -> None:
     net = save(tmp_path / "model", name, shape)
     classifier, metadata = load_model(tmp_path / "model")

@@ -14,8 +14,7 @@ from tests.helpers import MNIST
 @pytest.mark.parametrize(
     ("name", "num_params"),
     {
-        "net": 593_200, "dash": 38_570, "dash32": 141_642, "dash64": 541_322, "conv7": 463_594, "tiny": 4_932,
-        "micro": 997,
+        "net": 593_200, "dash": 38_570, "dash32": 141_642, "dash64": 541_322, "conv7": 463_594,
     }.items(),
 )  # fmt: skip
 def test_parameter_count_matches_the_documentation(name: str, num_params: int) -> None:

@@ -200,7 +200,7 @@ def test_partial_batches_and_epochs_are_steps(new_state: NewState, images: int, 
 def test_evaluation_steps_are_evenly_spaced(
     new_state: NewState, epochs: float, validations: int, expected: list[int]
 ) -> None:
-    state = new_state("tiny", images=128, epochs=epochs, validations=validations)
+    state = new_state("dash", images=128, epochs=epochs, validations=validations)
     assert sorted(loop.evaluation_steps(state)) == expected
 
 
