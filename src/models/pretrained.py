@@ -1,12 +1,10 @@
 """Build a network with the weights that training starts from."""
 
 import hashlib
-import re
 import shlex
 import socket
 from http.client import HTTPException
 from pathlib import Path
-from pickle import UnpicklingError
 
 import torch
 from torch import nn
@@ -16,16 +14,31 @@ from src.params.model import ModelParams
 from src.runtime.errors import PipelineError
 
 READ_TIMEOUT = 15  # seconds without a byte from the server
-OFF = "dvc exp run -S model.pretrained=false"
+# the first two need another normalization, the files of the third have layer names of an older torchvision
+NOT_PRETRAINED = (*NETWORKS, "googlenet", "inception_v3", "densenet")
 
 
 def build_network(settings: ModelParams, num_classes: int, shape: Shape, seed: int) -> nn.Module:
-    """Return the network of `model.name` with random or pretrained weights. Raises PipelineError."""
+    """Return the network of `model.name` with random or pretrained weights, after a run on two images of zeros.
+
+    Raises:
+        PipelineError: there is no such network, it does not accept images of `shape`, or there are no such weights.
+    """
     torch.manual_seed(seed)
-    net = create_model(settings.name, num_classes, shape)
+    try:
+        net = create_model(settings.name, num_classes, shape)
+        with torch.no_grad():
+            net.eval()(torch.zeros(2, *shape))
+    except (AssertionError, RuntimeError, ValueError, ZeroDivisionError):
+        channels, height, width = shape
+        kind = "gray" if channels == 1 else "color"
+        raise PipelineError(
+            f"model.name is {settings.name}, which does not accept {kind} images of {height} x {width} pixels",
+            "dvc exp run -S model.name=resnet18   # or mobilenet_v3_small: they accept all sizes",
+        ) from None
     if settings.pretrained:
         load_pretrained(net, settings.name, shape)
-    return net
+    return net.train()
 
 
 def load_pretrained(net: nn.Module, name: str, shape: Shape) -> None:
@@ -35,11 +48,11 @@ def load_pretrained(net: nn.Module, name: str, shape: Shape) -> None:
     `weights_only=True`, which runs no code of the file.
 
     Raises:
-        PipelineError: there are no such weights for these images, or the file is damaged, contains more than tensors,
-            or is neither on this machine nor downloadable.
+        PipelineError: there are no such weights for these images, or the file is damaged, or neither on this machine
+            nor downloadable.
     """
-    if name in NETWORKS or name in ("googlenet", "inception_v3"):  # those two need another normalization
-        raise PipelineError(f"there are no pretrained weights for {name}", OFF)
+    if name.startswith(NOT_PRETRAINED):
+        raise PipelineError(f"there are no pretrained weights for {name}", "dvc exp run -S model.pretrained=false")
     from torchvision import models  # takes two seconds
 
     weights = models.get_model_weights(name).DEFAULT
@@ -50,8 +63,7 @@ def load_pretrained(net: nn.Module, name: str, shape: Shape) -> None:
         )
     file = Path(torch.hub.get_dir(), "checkpoints", Path(weights.url).name)
     if file.exists():  # torch checks the hash of downloads only
-        with file.open("rb") as content:
-            digest = hashlib.file_digest(content, "sha256").hexdigest()
+        digest = hashlib.sha256(file.read_bytes()).hexdigest()
         if not digest.startswith(file.stem.rpartition("-")[2]):
             raise PipelineError(
                 f"{file} is damaged: its SHA-256 is {digest}", f"rm {shlex.quote(str(file))}   # then: dvc repro"
@@ -59,20 +71,12 @@ def load_pretrained(net: nn.Module, name: str, shape: Shape) -> None:
     socket.setdefaulttimeout(READ_TIMEOUT)  # torch would wait forever for a server that stops sending
     try:
         tensors = weights.get_state_dict(check_hash=True, weights_only=True, map_location="cpu")
-    except UnpicklingError:
-        raise PipelineError(
-            f"{file} contains more than tensors and was not loaded", f"rm {shlex.quote(str(file))}"
-        ) from None
     except (HTTPException, OSError, RuntimeError) as error:
         raise PipelineError(
             f"the pretrained weights of {name} cannot be downloaded from {weights.url}: {error}",
             f"cp /path/to/{file.name} {shlex.quote(str(file))}   # downloaded elsewhere; then: dvc repro",
         ) from None
-    if name.startswith("densenet"):  # these files have the layer names of an older torchvision
-        tensors = {re.sub(r"\.(norm|conv)\.(\d)\.", r".\1\2.", key): tensor for key, tensor in tensors.items()}
     own, head = net.state_dict(), f"{find_head(net)}."
     for key in [key for key in tensors if key.startswith(head) and tensors[key].shape != own[key].shape]:
-        del tensors[key]  # in place: a new dict would lose tensors._metadata, which older files need
-    missing = [key for key in net.load_state_dict(tensors, strict=False).missing_keys if not key.startswith(head)]
-    if missing:
-        raise PipelineError(f"{file} has no weights for {', '.join(missing[:3])}", OFF)
+        tensors[key] = own[key]  # in place: a new dict would lose tensors._metadata, which older files need
+    net.load_state_dict(tensors)

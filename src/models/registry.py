@@ -6,7 +6,6 @@ import pkgutil
 from collections.abc import Callable
 from typing import Any
 
-import torch
 from torch import nn
 
 from src.models import networks
@@ -64,28 +63,6 @@ def create_model(name: str, num_classes: int, shape: Shape) -> nn.Module:
     if shape[0] == 1:
         net.register_forward_pre_hook(lambda _, inputs: (inputs[0].expand(-1, 3, -1, -1),))
     return net
-
-
-def check_network(name: str, shape: Shape) -> None:
-    """Check that a network exists and accepts images of `shape`, by running it on two images of zeros.
-
-    Raises:
-        PipelineError: it does not.
-    """
-    if name.startswith("regnet_"):  # cannot be built on the meta device, and accepts any size
-        return
-    # the meta device computes shapes only, but imports torch._dynamo, which torchvision imports anyway
-    device = "cpu" if name in NETWORKS else "meta"
-    try:
-        with torch.device(device), torch.no_grad():
-            create_model(name, 2, shape).eval()(torch.zeros(2, *shape))
-    except (AssertionError, RuntimeError, ValueError, ZeroDivisionError):
-        channels, height, width = shape
-        kind = "gray" if channels == 1 else "color"
-        raise PipelineError(
-            f"model.name is {name}, which does not accept {kind} images of {height} x {width} pixels",
-            "dvc exp run -S model.name=resnet18   # or mobilenet_v3_small: they accept all sizes",
-        ) from None
 
 
 def find_head(net: nn.Module) -> str:

@@ -37,24 +37,19 @@ def model_summary(net: nn.Module, input_shape: tuple[int, ...]) -> str:
 
     total = sum(weight.numel() for weight in net.parameters())
     trainable = sum(weight.numel() for weight in net.parameters() if weight.requires_grad)
-    megabytes = {
-        "Input size": math.prod(input_shape) * 4 / 2**20,
-        "Forward/backward pass size": 2 * sum(math.prod(shape[1:]) for _, shape, _ in rows) * 4 / 2**20,
-        "Params size": total * 4 / 2**20,
-    }
-    megabytes["Estimated Total Size"] = sum(megabytes.values())
-    return "\n".join(
-        [
-            "-" * 64,
-            f"{'Layer (type)':>20}{'Output Shape':>26}{'Param #':>16}",
-            "=" * 64,
-            *(f"{name:>20}{shape!s:>26}{parameters:>16,}" for name, shape, parameters in rows),
-            "=" * 64,
-            f"Total params: {total:,}",
-            f"Trainable params: {trainable:,}",
-            f"Non-trainable params: {total - trainable:,}",
-            "-" * 64,
-            *(f"{name} (MB): {size:.2f}" for name, size in megabytes.items()),
-            "-" * 64,
-        ]
-    )
+    outputs = sum(math.prod(shape[1:]) for _, shape, _ in rows)
+    sizes = [4 * numbers / 2**20 for numbers in (math.prod(input_shape), 2 * outputs, total)]
+    table = "".join(f"{name:>20}{shape!s:>26}{parameters:>16,}\n" for name, shape, parameters in rows)
+    return f"""{"-" * 64}
+{"Layer (type)":>20}{"Output Shape":>26}{"Param #":>16}
+{"=" * 64}
+{table}{"=" * 64}
+Total params: {total:,}
+Trainable params: {trainable:,}
+Non-trainable params: {total - trainable:,}
+{"-" * 64}
+Input size (MB): {sizes[0]:.2f}
+Forward/backward pass size (MB): {sizes[1]:.2f}
+Params size (MB): {sizes[2]:.2f}
+Estimated Total Size (MB): {sum(sizes):.2f}
+{"-" * 64}"""
