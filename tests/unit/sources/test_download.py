@@ -4,12 +4,10 @@ import gzip
 import pickle
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from src.runtime.errors import PipelineError
-from src.sources.download import DatasetSpec, decode, download, files_from_pickle, read_spec
-from src.sources.idx import write_idx
+from src.sources.download import DatasetSpec, download, files_from_pickle, read_spec
 from tests.helpers import DIGITS, ROOT, sha256_sums, tiny_idx
 
 FILES = tiny_idx()
@@ -41,18 +39,6 @@ def test_damaged_file_in_raw_is_refused(tmp_path: Path, name: str, content: byte
         download(tmp_path, SPEC)
 
 
-@pytest.mark.parametrize(
-    ("labels", "problem"),
-    [
-        (write_idx(np.full(330, 10, np.uint8)), "label 10 at index 0, expected 0 to 9"),
-        (write_idx(np.zeros(329, np.uint8)), "329 labels for 330 images"),
-    ],
-)
-def test_decode_refuses_labels_that_do_not_fit(labels: bytes, problem: str) -> None:
-    with pytest.raises(PipelineError, match=problem):
-        decode({**FILES, "train-labels-idx1-ubyte": labels}, "train", list(DIGITS), "mnist")
-
-
 def test_files_from_pickle_never_executes_the_pickle() -> None:
     class Malicious:
         def __reduce__(self) -> tuple:
@@ -60,19 +46,6 @@ def test_files_from_pickle_never_executes_the_pickle() -> None:
 
     with pytest.raises(ValueError, match="0 byte strings in the pickle, expected 6"):
         files_from_pickle(pickle.dumps(Malicious()))
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("classes: [", "while parsing"),
-        ('classes: [a]\ntorchvision: ""\npackage: ""\nsha256: {}\nmirror: b\n', "mirror"),
-    ],
-)
-def test_damaged_spec_is_an_error_with_the_command_that_restores_it(tmp_path: Path, text: str, message: str) -> None:
-    (tmp_path / "spec").write_text(text)
-    with pytest.raises(PipelineError, match=rf"spec is damaged: (.|\n)*{message}(.|\n)*hint: git checkout .*/spec "):
-        read_spec(tmp_path / "spec")
 
 
 def test_mnist_has_the_checksums_of_the_original_files() -> None:
