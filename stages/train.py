@@ -6,7 +6,6 @@ from src.data.dataset import load_split
 from src.device import set_up_device
 from src.models.model_file import save_model
 from src.models.pretrained import build_network
-from src.models.registry import check_network
 from src.models.summary import model_summary
 from src.params.augmentation import AugmentationParams
 from src.params.compute import ComputeParams
@@ -16,8 +15,7 @@ from src.runtime.cli import run_stage
 from src.runtime.files import main_checkout, write_csv, write_json
 from src.training import loop
 from src.training.checkpoint import Checkpoints, describe_run, run_hash
-from src.training.checks import check_settings
-from src.training.distributed import is_main_process, join_process_group, launch_workers
+from src.training.distributed import explain_torch_errors, is_main_process, join_process_group, launch_workers
 
 
 def main(
@@ -32,9 +30,9 @@ def main(
 ) -> None:
     train_set, validation_set = load_split(prepared, "train"), load_split(prepared, "validation")
     shape = train_set.image_shape
-    check_settings(train_set, train, augmentation, compute.processes)
+    train.check(len(train_set), shape[0], compute.processes)
+    augmentation.check(*shape[:2])
     setup = set_up_device(compute)
-    check_network(model.name, shape)
     net = build_network(model, len(train_set.classes), shape, train.seed)
     launch_workers(compute, setup.device)
     # if compute.processes is above 1, torchrun runs this stage again in each process, and all of them continue here
@@ -54,9 +52,9 @@ def main(
                 metrics_dir / "train.json", {"num_params": num_params, **history[-1], "environment": environment}
             )
 
-    state = loop.create_train_state(net, train_set, train, augmentation, setup)
     run_checkpoints = Checkpoints(main_checkout(checkpoints), run_hash(run), setup.environment)
-    with run_checkpoints.exclusive():
+    with explain_torch_errors(train.batch_size), run_checkpoints.exclusive():
+        state = loop.create_train_state(net, train_set, train, augmentation, setup)
         loop.train(state, train_set, validation_set, run_checkpoints, on_eval=write_metrics)
         if is_main_process():
             save_model(model_path, state.classifier, train_set, setup.environment, run)

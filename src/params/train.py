@@ -6,6 +6,7 @@ from pydantic import Field, model_validator
 
 from src.params.base import Section, Seed
 from src.params.normalize import Normalize
+from src.runtime.errors import PipelineError
 
 
 class TrainParams(Section):
@@ -30,3 +31,21 @@ class TrainParams(Section):
         if self.schedule == "step" and self.warmup > 0:
             raise ValueError("schedule `step` has no warmup: set train.warmup to 0")
         return self
+
+    def check(self, num_images: int, channels: int, processes: int) -> None:
+        """Raise PipelineError if so many images of so many channels cannot be trained on."""
+        if self.normalize != "auto" and {len(self.normalize.mean), len(self.normalize.std)} != {channels}:
+            raise PipelineError(
+                f"train.normalize has {len(self.normalize.mean)} mean and {len(self.normalize.std)} std, "
+                f"expected one per channel ({channels})",
+                "dvc exp run -S train.normalize=auto",
+            )
+        last_batch = num_images % self.batch_size or self.batch_size
+        if last_batch < 2 * processes:  # batch norm needs two images
+            larger = range(self.batch_size, num_images)
+            works = next((size for size in larger if (num_images % size or size) >= 2 * processes), num_images)
+            raise PipelineError(
+                f"train.batch_size {self.batch_size} leaves {last_batch} of {num_images:,} images in the last batch, "
+                "expected at least two per process",
+                f"dvc exp run -S train.batch_size={works}   # or fewer compute.processes",
+            )

@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 
 import torch
 import torch.distributed as dist
@@ -18,7 +19,8 @@ from src.params.compute import ComputeParams
 from src.runtime.errors import PipelineError
 from src.runtime.signals import ignore_signals
 
-LOST_CONNECTION = 75  # exit status of a process that lost the connection to another one on the same host
+LOST_CONNECTION = 75  # exit status of a process that lost the connection to another one
+TIMEOUT = timedelta(days=30)  # for another run with the same checkpoints, or for an evaluation in the main process
 
 
 def launch_workers(settings: ComputeParams, device: torch.device) -> None:
@@ -52,7 +54,7 @@ def join_process_group(setup: DeviceSetup, run_hash: str) -> None:
         PipelineError: the hosts disagree on parameters, data, code or environment.
     """
     if int(os.environ.get("WORLD_SIZE", 1)) > 1:
-        dist.init_process_group("nccl" if setup.device.type == "cuda" else "gloo")
+        dist.init_process_group("nccl" if setup.device.type == "cuda" else "gloo", timeout=TIMEOUT)
         differs = broadcast_int(int(run_hash, 16), setup.device) != int(run_hash, 16)
         if any_rank(setup.device, differs)[0]:
             raise PipelineError(
@@ -68,28 +70,23 @@ def wrap_ddp(net: nn.Module) -> nn.Module:
 
 @contextmanager
 def explain_torch_errors(batch_size: int) -> Iterator[None]:
-    """Turn torch's errors about a full GPU or a lost connection into a PipelineError.
+    """Turn torch's error about a full GPU into a PipelineError, and exit if the connection to a process is lost.
 
-    On a single host, a lost connection exits without a message: the process that ended it has printed its error, or
-    `launch` reports that it was killed.
+    There is no message about the connection: the process that ended it has printed its error, or `launch` reports that
+    it was killed.
     """
     try:
         yield
     except torch.OutOfMemoryError as error:
         raise PipelineError(
-            f"train.batch_size {batch_size} needs more memory than the GPU has: {str(error).split('. ')[0]}",
-            f"dvc exp run -S train.batch_size={max(1, batch_size // 2)}",
+            f"the GPU has too little memory: {str(error).split('. ')[0]}",
+            f"dvc exp run -S train.batch_size={max(1, batch_size // 2)}   # or a smaller model.name",
         ) from None
     except RuntimeError as error:
         if world_size() == 1 or not (isinstance(error, dist.DistError) or "gloo" in str(error).lower()):
             raise
-        if os.environ.get("GROUP_WORLD_SIZE") == "1":  # the number of hosts
-            ignore_signals()  # torchrun sends SIGTERM
-            sys.exit(LOST_CONNECTION)
-        raise PipelineError(
-            f"process {rank()} of {world_size()} lost the connection to another process: {str(error).splitlines()[0]}",
-            "torchrun ...   # again, on each host; resumes from the checkpoint",
-        ) from None
+        ignore_signals()  # torchrun sends SIGTERM
+        sys.exit(LOST_CONNECTION)
 
 
 def rank() -> int:

@@ -6,8 +6,6 @@ import pytest
 
 from src.params.normalize import Normalize
 from src.runtime.errors import PipelineError
-from src.training.checks import check_settings
-from tests.helpers import random_dataset
 
 
 def check(
@@ -16,7 +14,8 @@ def check(
 ) -> None:  # fmt: skip
     settings = params.train.model_copy(update={"batch_size": 64, **train})
     augmentation = params.augmentation.model_copy(update={"shift": shift, "saturation": saturation})
-    check_settings(random_dataset(images, channels=channels), settings, augmentation, processes)
+    settings.check(images, channels, processes)
+    augmentation.check(channels, 28)
 
 
 def test_fitting_settings_pass(params: SimpleNamespace) -> None:
@@ -28,8 +27,9 @@ def test_fitting_settings_pass(params: SimpleNamespace) -> None:
 @pytest.mark.parametrize(
     ("settings", "message", "hint"),
     [
-        ({"images": 65}, "train.batch_size 64 leaves 1 of 65 images in the last batch", "train.batch_size=66"),
-        ({"images": 67, "processes": 2}, "64 leaves 3 of 67 images in the last batch", "train.batch_size=68"),
+        ({"images": 65}, "train.batch_size 64 leaves 1 of 65 images in the last batch", "train.batch_size=65"),
+        ({"images": 129}, "64 leaves 1 of 129 images in the last batch", "train.batch_size=65"),
+        ({"images": 67, "processes": 2}, "64 leaves 3 of 67 images in the last batch", "train.batch_size=67"),
         (
             {"normalize": Normalize(mean=[0.5] * 3, std=[0.5])},
             "train.normalize has 3 mean and 1 std, expected one per channel (1)",

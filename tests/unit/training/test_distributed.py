@@ -164,23 +164,15 @@ def test_gpu_without_enough_memory_is_an_error() -> None:
     with pytest.raises(PipelineError) as error, distributed.explain_torch_errors(batch_size=32):
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has a total capacity of")
     assert str(error.value) == (
-        "error: train.batch_size 32 needs more memory than the GPU has: CUDA out of memory\n"
-        "hint: dvc exp run -S train.batch_size=16"
+        "error: the GPU has too little memory: CUDA out of memory\n"
+        "hint: dvc exp run -S train.batch_size=16   # or a smaller model.name"
     )
 
 
-def test_lost_connection_is_an_error_or_on_a_single_host_a_silent_exit(monkeypatch: pytest.MonkeyPatch) -> None:
-    lost = RuntimeError("[../gloo/transport/tcp/pair.cc] Connection closed by peer\nmore")
+def test_lost_connection_is_a_silent_exit(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(distributed, "world_size", lambda: 2)
-    with pytest.raises(PipelineError) as error, distributed.explain_torch_errors(32):
-        raise lost
-    assert str(error.value).splitlines()[0] == (
-        "error: process 0 of 2 lost the connection to another process: "
-        "[../gloo/transport/tcp/pair.cc] Connection closed by peer"
-    )
-    monkeypatch.setenv("GROUP_WORLD_SIZE", "1")
     with pytest.raises(SystemExit) as end, distributed.explain_torch_errors(32):
-        raise lost
+        raise RuntimeError("[../gloo/transport/tcp/pair.cc] Connection closed by peer\nmore")
     assert end.value.code == distributed.LOST_CONNECTION
 
 
