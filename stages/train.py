@@ -14,7 +14,7 @@ from src.params.train import TrainParams
 from src.runtime.cli import run_stage
 from src.runtime.files import main_checkout, write_csv, write_json
 from src.training import loop
-from src.training.checkpoint import Checkpoints, describe_run, run_hash
+from src.training.checkpoint import Checkpoint, describe_run, run_hash
 from src.training.distributed import explain_torch_errors, is_main_process, join_process_group, launch_workers
 
 
@@ -52,13 +52,13 @@ def main(
                 metrics_dir / "train.json", {"num_params": num_params, **history[-1], "environment": environment}
             )
 
-    run_checkpoints = Checkpoints(main_checkout(checkpoints), run_hash(run), setup.environment)
-    with explain_torch_errors(train.batch_size), run_checkpoints.exclusive():
+    checkpoint = Checkpoint(main_checkout(checkpoints), run_hash(run), setup.environment)
+    with explain_torch_errors(train.batch_size), checkpoint.exclusive():
         state = loop.create_train_state(net, train_set, train, augmentation, setup)
-        loop.train(state, train_set, validation_set, run_checkpoints, on_eval=write_metrics)
+        loop.train(state, train_set, validation_set, checkpoint, on_eval=write_metrics)
         if is_main_process():
             save_model(model_path, state.classifier, train_set, setup.environment, run)
-            run_checkpoints.remove()
+            checkpoint.remove()
 
 
 if __name__ == "__main__":

@@ -1,8 +1,7 @@
-"""Checkpoints: an interrupted training run resumes from the latest intact one."""
+"""Checkpoints: an interrupted training run resumes from the last one."""
 
 import hashlib
 import json
-import shutil
 import sys
 import time
 from collections.abc import Iterator, Mapping
@@ -23,8 +22,7 @@ from src.training.distributed import all_reduce_sum, broadcast_int, is_main_proc
 if TYPE_CHECKING:
     from src.training.loop import Metrics, TrainState
 
-KEEP_LAST = 2  # the latest, and the one before in case the latest is damaged
-SECONDS = 10  # between checkpoints; a killed run loses about this much
+SECONDS = 10  # between saves; a killed run loses about this much
 
 
 def describe_run(sections: Mapping[str, Section], prepared: Path) -> dict[str, Any]:
@@ -55,83 +53,63 @@ def run_hash(run: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:15]  # fits into int64
 
 
-class Checkpoints:
-    """The checkpoints of one run, in a folder of their own. The main process writes them, all processes read them.
+class Checkpoint:
+    """The checkpoint of one run, a file that each save replaces. The main process writes it, all processes read it.
 
     Args:
-        root: the folder for the checkpoints of all runs. Several hosts share it.
+        folder: the folder for the checkpoints of all runs. Several hosts share it.
         run_hash: hash of parameters, data and code.
         environment: of the computation. With a different hash or environment, training starts from the beginning.
     """
 
-    def __init__(self, root: Path, run_hash: str, environment: Mapping[str, str | int]) -> None:
-        suffix = "-".join(str(value) for value in environment.values())
-        name = f"{run_hash}-{suffix.replace(' ', '-')}"
-        self.folder, self.lock = root / name, root / f"{name}.lock"
+    def __init__(self, folder: Path, run_hash: str, environment: Mapping[str, str | int]) -> None:
+        name = "-".join([run_hash, *(str(value) for value in environment.values())]).replace(" ", "-")
+        self.path, self.lock = folder / f"{name}.checkpoint", folder / f"{name}.lock"
         self.saved_at = time.monotonic()
 
     def is_due(self) -> bool:
-        """Return whether the last checkpoint is older than `SECONDS`."""
+        """Return whether the last save is older than `SECONDS`."""
         return time.monotonic() - self.saved_at > SECONDS
 
     def save(self, state: "TrainState", history: "list[Metrics]") -> None:
-        """Write the state and the history, and keep the previous checkpoint. All processes have to call it.
+        """Write the state and the history. All processes have to call it.
 
         Raises:
-            OSError: the disk is full.
+            OSError: the disk is full. The previous checkpoint is kept.
         """
         tensors = _tensors(state) | {"running_metrics": all_reduce_sum(state.running_metrics)}
         if is_main_process():
-            save_tensors(self._path(state.step), to_arrays(tensors), {"history": history})
-            for step in self._steps()[KEEP_LAST:]:
-                self._path(step).unlink()
+            save_tensors(self.path, to_arrays(tensors), {"step": state.step, "history": history})
         self.saved_at = time.monotonic()
 
     def restore(self, state: "TrainState") -> "list[Metrics]":
-        """Set `state` to the latest intact checkpoint, and return its history, or [].
-
-        Report a damaged checkpoint on stderr and delete it.
-        """
-        state.step = broadcast_int(self._latest_intact() if is_main_process() else 0, state.setup.device)
+        """Set `state` to the checkpoint, and return its history, or [] if there is none. Report a damaged one."""
+        step = 0
+        if is_main_process() and self.path.exists():
+            try:
+                step = load_tensors(self.path)[1]["step"]
+            except ValueError as error:
+                print(f"warning: {self.path} is damaged ({error}); training starts again", file=sys.stderr, flush=True)
+        state.step = broadcast_int(step, state.setup.device)
         if not state.step:
             return []
-        arrays, metadata = load_tensors(self._path(state.step))
+        arrays, metadata = load_tensors(self.path)
         _restore_tensors(state, {name: torch.from_numpy(array) for name, array in arrays.items()})
         if is_main_process():
-            print(f"resuming after step {state.step:,} of {state.total_steps:,} from {self.folder}", flush=True)
+            print(f"resuming after step {state.step:,} of {state.total_steps:,} from {self.path}", flush=True)
         history: list[Metrics] = metadata["history"]
         return history
 
     @contextmanager
     def exclusive(self) -> Iterator[None]:
-        """Wait for another run with the same hash: experiments in copies of the project share these checkpoints."""
+        """Wait for another run with the same hash: experiments in copies of the project share this checkpoint."""
         with exclusive_lock(self.lock) if is_main_process() else nullcontext():
             yield
 
     def remove(self) -> None:
-        """Delete the checkpoints of this run, and keep those of other runs."""
-        shutil.rmtree(self.folder, ignore_errors=True)
+        """Delete the checkpoint: the run is done."""
+        self.path.unlink(missing_ok=True)
         self.lock.unlink(missing_ok=True)
-
-    def _path(self, step: int) -> Path:
-        return self.folder / f"{step:09}.checkpoint"
-
-    def _steps(self) -> list[int]:
-        """Return the steps with a checkpoint, the latest first."""
-        return sorted((int(path.stem) for path in self.folder.glob("*.checkpoint")), reverse=True)
-
-    def _latest_intact(self) -> int:
-        """Return the step of the latest intact checkpoint, or 0. Report and delete damaged ones."""
-        for step in self._steps():
-            try:
-                load_tensors(self._path(step))
-            except ValueError as error:
-                message = f"warning: {self._path(step)} is damaged ({error}); trying the one before"
-                print(message, file=sys.stderr, flush=True)
-                self._path(step).unlink()  # it would count as the latest
-            else:
-                return step
-        return 0
 
 
 def _tensors(state: "TrainState") -> dict[str, Tensor]:

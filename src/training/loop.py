@@ -22,7 +22,7 @@ from src.params.train import TrainParams
 from src.preprocessing import measure_normalization, normalize, to_device, to_float
 from src.runtime.errors import PipelineError
 from src.runtime.signals import defer_signals
-from src.training.checkpoint import Checkpoints
+from src.training.checkpoint import Checkpoint
 from src.training.distributed import all_reduce_sum, any_rank, is_main_process, rank, world_size, wrap_ddp
 from src.training.loss import image_losses
 from src.training.optim import build_optimizers, get_lr, set_lr
@@ -96,10 +96,10 @@ def train(
     state: TrainState,
     train_set: Dataset,
     validation_set: Dataset | None = None,
-    checkpoints: Checkpoints | None = None,
+    checkpoint: Checkpoint | None = None,
     on_eval: Callable[[list[Metrics]], None] = lambda _: None,
 ) -> list[Metrics]:
-    """Train from `state`, or from the latest checkpoint, to the end, and return the metrics of each evaluation.
+    """Train from `state`, or from its checkpoint, to the end, and return the metrics of each evaluation.
 
     With one process, an interrupted and resumed run gives the same bytes as an uninterrupted one.
 
@@ -107,7 +107,7 @@ def train(
         state: changed in place.
         train_set: the training images.
         validation_set: images to evaluate on.
-        checkpoints: where to resume from and where to save.
+        checkpoint: where to resume from and where to save.
         on_eval: called with all metrics so far, after resuming and after each evaluation.
 
     Raises:
@@ -116,7 +116,7 @@ def train(
     """
     eval_steps = evaluation_steps(state)
     with defer_signals() as signal_received:
-        history = checkpoints.restore(state) if checkpoints else []
+        history = checkpoint.restore(state) if checkpoint else []
         if history:
             on_eval(history)
         progress = tqdm(
@@ -133,10 +133,10 @@ def train(
                 progress.clear()
                 history.append(log_metrics(state, validation_set))
                 on_eval(history)
-            is_due = checkpoints is not None and checkpoints.is_due()
+            is_due = checkpoint is not None and checkpoint.is_due()
             interrupted, is_due = any_rank(state.setup.device, signal_received(), is_due)
-            if checkpoints and (is_eval_step or interrupted or is_due):
-                checkpoints.save(state, history)
+            if checkpoint and (is_eval_step or interrupted or is_due):
+                checkpoint.save(state, history)
             if interrupted:
                 raise KeyboardInterrupt("the state is saved")
     return history

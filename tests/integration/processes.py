@@ -45,4 +45,4 @@ def wait_until(condition: Callable[[], object], process: Process) -> None:
 
 
 def checkpoint_files(folder: Path) -> list[Path]:
-    return sorted((folder / "data/checkpoints").glob("*/*.checkpoint"))
+    return sorted((folder / "data/checkpoints").glob("*.checkpoint"))

@@ -79,8 +79,6 @@ def test_missing_damaged_or_foreign_file_is_an_error(path: Path, change: Callabl
     [
         ({"extra": np.zeros(9, np.float32)}, {}, "Unexpected key"),
         ({"fc2.bias": np.zeros(9, np.float32)}, {}, "size mismatch for fc2.bias"),
-        ({"fc2.bias": np.full(10, np.nan, np.float32)}, {}, "fc2.bias has NaN or infinite values"),
-        ({"fc2.bias": np.zeros(10)}, {}, "fc2.bias has dtype torch.float64"),
         ({}, {"classes": 5, "normalize": None}, "2 validation errors"),
         ({}, {"network": "resnet18"}, r"Missing key\(s\) in state_dict"),
     ],

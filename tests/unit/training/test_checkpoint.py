@@ -15,18 +15,18 @@ from torchvision.ops import StochasticDepth
 from src.data.dataset import save_dataset, split_path
 from src.models.registry import NETWORKS, Shape, create_model
 from src.training import checkpoint, loop
-from src.training.checkpoint import Checkpoints, describe_run, run_hash
+from src.training.checkpoint import Checkpoint, describe_run, run_hash
 from src.training.loop import Metrics, TrainState, train
 from src.training.optim import build_optimizers
 from tests.helpers import MNIST, random_dataset
 
 NewState = Callable[..., TrainState]
 ENVIRONMENT = {"torch": "2.14", "device": "cpu AVX2", "threads": 1}
-FOLDER = "0123456789abcde-2.14-cpu-AVX2-1"
+NAME = "0123456789abcde-2.14-cpu-AVX2-1.checkpoint"
 
 
-def checkpoints_in(folder: Path, **environment: str | int) -> Checkpoints:
-    return Checkpoints(folder, "0123456789abcde", ENVIRONMENT | environment)
+def checkpoint_in(folder: Path, **environment: str | int) -> Checkpoint:
+    return Checkpoint(folder, "0123456789abcde", ENVIRONMENT | environment)
 
 
 def with_random_layers(num_classes: int, shape: Shape) -> nn.Module:
@@ -66,9 +66,9 @@ def test_resumed_training_ends_in_the_same_weights_and_history(
         with monkeypatch.context() as patch:
             patch.setattr(loop, "train_step", step_and_interrupt)
             with pytest.raises(KeyboardInterrupt, match="the state is saved"):
-                train(create(), data, validation_set, checkpoints_in(tmp_path / str(stop)))
+                train(create(), data, validation_set, checkpoint_in(tmp_path / str(stop)))
         resumed = create()
-        assert train(resumed, data, validation_set, checkpoints_in(tmp_path / str(stop))) == history
+        assert train(resumed, data, validation_set, checkpoint_in(tmp_path / str(stop))) == history
         for name, tensor in whole.net.state_dict().items():
             assert torch.equal(resumed.net.state_dict()[name], tensor), (stop, name)
 
@@ -76,10 +76,10 @@ def test_resumed_training_ends_in_the_same_weights_and_history(
 def test_restored_optimizer_state_is_on_the_device_of_the_weights(new_state: NewState, tmp_path: Path) -> None:
     """Fused AdamW reads its step counter on the GPU; the device `meta` stands for one."""
     state = new_state("dash", images=64, optimizer="adamw")
-    train(state, random_dataset(64), None, checkpoints_in(tmp_path))
+    train(state, random_dataset(64), None, checkpoint_in(tmp_path))
     net = create_model("dash", 10, MNIST).to("meta")
     other = dataclasses.replace(state, net=net, optimizers=build_optimizers(net, state.settings, torch.float32))
-    checkpoints_in(tmp_path).restore(other)
+    checkpoint_in(tmp_path).restore(other)
     values = [value for values in other.optimizers[0].state.values() for value in values.values()]
     assert len(values) == 3 * len(list(net.parameters()))
     assert {value.device.type for value in values} == {"meta"}
@@ -95,41 +95,31 @@ def history_of(epoch: int) -> list[Metrics]:
     return [{"epoch": epoch, "train_loss": 1 / 3}]
 
 
-def test_two_checkpoints_are_kept(state: TrainState, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    for state.step in (1, 2, 3, 10):
-        checkpoints_in(tmp_path).save(state, history_of(state.step))
-    assert files_in(tmp_path) == [f"{FOLDER}/000000003.checkpoint", f"{FOLDER}/000000010.checkpoint"]
-    assert checkpoints_in(tmp_path).restore(state) == history_of(10)
-    assert capsys.readouterr().out == f"resuming after step 10 of 100 from {tmp_path / FOLDER}\n"
+def test_last_save_is_restored(state: TrainState, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for state.step in (1, 2, 10):
+        checkpoint_in(tmp_path).save(state, history_of(state.step))
+    assert files_in(tmp_path) == [NAME]
+    state.step = 0
+    assert checkpoint_in(tmp_path).restore(state) == history_of(10)
+    assert state.step == 10
+    assert capsys.readouterr().out == f"resuming after step 10 of 100 from {tmp_path / NAME}\n"
 
 
 @pytest.mark.parametrize("place", [0, 500, -1])
-def test_damaged_checkpoint_is_reported_and_the_previous_one_is_used(
+def test_training_starts_again_if_the_checkpoint_is_damaged(
     state: TrainState, tmp_path: Path, capsys: pytest.CaptureFixture[str], place: int
 ) -> None:
-    saved = checkpoints_in(tmp_path)
-    for state.step in (2, 3):
-        saved.save(state, history_of(state.step))
-    latest = saved.folder / "000000003.checkpoint"
-    content = bytearray(latest.read_bytes())
+    saved = checkpoint_in(tmp_path)
+    saved.save(state, history_of(3))
+    content = bytearray(saved.path.read_bytes())
     content[place] ^= 1
-    latest.write_bytes(content)
-    assert (saved.restore(state), state.step) == (history_of(2), 2)
-    assert f"warning: {latest} is damaged (" in capsys.readouterr().err
-    assert not latest.exists()
+    saved.path.write_bytes(content)
+    assert (saved.restore(state), state.step) == ([], 0)
+    assert f"warning: {saved.path} is damaged (" in capsys.readouterr().err
 
 
-def test_training_starts_again_if_all_checkpoints_are_damaged(state: TrainState, tmp_path: Path) -> None:
-    saved = checkpoints_in(tmp_path)
-    for state.step in (2, 3):
-        saved.save(state, history_of(state.step))
-    for path in saved.folder.iterdir():
-        path.write_bytes(b"short")
-    assert (saved.restore(state), state.step, files_in(tmp_path)) == ([], 0, [])
-
-
-def test_full_disk_keeps_earlier_checkpoints(state: TrainState, small_disk: Path) -> None:
-    saved = checkpoints_in(small_disk)
+def test_full_disk_keeps_the_previous_checkpoint(state: TrainState, small_disk: Path) -> None:
+    saved = checkpoint_in(small_disk)
     with pytest.raises(OSError, match="No space left on device"):  # noqa: PT012  # one fits
         for state.step in (1, 2):
             saved.save(state, history_of(state.step))
@@ -141,7 +131,7 @@ def test_full_disk_keeps_earlier_checkpoints(state: TrainState, small_disk: Path
 def test_checkpoint_is_due_every_10_seconds(state: TrainState, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     now = 100.0
     monkeypatch.setattr(checkpoint.time, "monotonic", lambda: now)
-    saved = checkpoints_in(tmp_path)
+    saved = checkpoint_in(tmp_path)
     now = 109.0
     assert not saved.is_due()
     now = 111.0
@@ -154,32 +144,32 @@ def test_training_saves_after_each_evaluation_and_when_a_checkpoint_is_due(
     new_state: NewState, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     steps = []
-    monkeypatch.setattr(Checkpoints, "save", lambda _, state, history: steps.append((state.step, len(history))))
+    monkeypatch.setattr(Checkpoint, "save", lambda _, state, history: steps.append((state.step, len(history))))
     for seconds in (10, -1):
         monkeypatch.setattr(checkpoint, "SECONDS", seconds)
-        train(new_state("dash", images=75, epochs=2.0), random_dataset(75), None, checkpoints_in(tmp_path))
+        train(new_state("dash", images=75, epochs=2.0), random_dataset(75), None, checkpoint_in(tmp_path))
     assert steps == [(3, 1), (6, 2), (1, 0), (2, 0), (3, 1), (4, 1), (5, 1), (6, 2)]
 
 
 def test_remove_leaves_the_checkpoints_of_other_runs(state: TrainState, tmp_path: Path) -> None:
-    first, second = checkpoints_in(tmp_path), Checkpoints(tmp_path, "fedcba987654321", ENVIRONMENT)
+    first, second = checkpoint_in(tmp_path), Checkpoint(tmp_path, "fedcba987654321", ENVIRONMENT)
     first.save(state, [])
     second.save(state, [])
     first.remove()
-    assert files_in(tmp_path) == ["fedcba987654321-2.14-cpu-AVX2-1/000000000.checkpoint"]
+    assert files_in(tmp_path) == ["fedcba987654321-2.14-cpu-AVX2-1.checkpoint"]
 
 
 def test_run_with_the_same_hash_waits(tmp_path: Path) -> None:
     """Two experiments that differ only in `evaluate` train the same."""
-    with checkpoints_in(tmp_path).exclusive(), pytest.raises(Timeout):
-        FileLock(checkpoints_in(tmp_path).lock).acquire(timeout=0)
+    with checkpoint_in(tmp_path).exclusive(), pytest.raises(Timeout):
+        FileLock(checkpoint_in(tmp_path).lock).acquire(timeout=0)
 
 
 def test_checkpoint_of_another_environment_is_ignored(state: TrainState, tmp_path: Path) -> None:
     state.step = 1
-    checkpoints_in(tmp_path).save(state, history_of(1))
+    checkpoint_in(tmp_path).save(state, history_of(1))
     for change in ({"threads": 2}, {"torch": "2.15"}, {"device": "cpu AVX512"}):
-        assert checkpoints_in(tmp_path, **change).restore(state) == []
+        assert checkpoint_in(tmp_path, **change).restore(state) == []
 
 
 @pytest.fixture
