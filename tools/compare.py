@@ -2,16 +2,15 @@
 
 python -m tools.compare HEAD~1 HEAD
 python -m tools.compare HEAD workspace --gate --floor 0.993    exit with 1 if B is significantly worse or below 99.3 %
-python -m tools.compare origin/main workspace --markdown       the report in Markdown, for a pull request
+
+The report is Markdown, for a pull request.
 """
 
 import argparse
 import io
-import json
 import math
-from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import dvc.api
 import numpy as np
@@ -23,14 +22,35 @@ from src.data.dataset import load_dataset
 from src.evaluation.metrics import wilson_interval
 from src.evaluation.predictions import read_predictions
 from src.reporting.drawing import draw_image_grid
-from src.reporting.plots import SHORT_NAME
 from src.runtime.cli import exit_on_error
 from src.runtime.errors import PipelineError
 
-PARAMS, PREDICTIONS, TEST_SET = "params.yaml", "metrics/predictions.csv", Path("data/prepared/test.safetensors")
+PREDICTIONS, TEST_SET = "metrics/predictions.csv", Path("data/prepared/test.safetensors")
 FIGURE = Path("dvc_plots/flipped.png")
 SIGNIFICANCE = 0.05
-MAX_LISTED, MAX_DRAWN = 20, 24  # flipped images
+MAX_SHOWN = 12  # images that only the first run gets right, and as many that only the second gets right
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The differences between two runs on the same test images.
+
+    Attributes:
+        runs: their names.
+        correct: bool columns `first` and `second`: which images each run classifies correctly.
+        flipped: images that only one run classifies correctly, first those that the second run gets wrong. Both groups
+            have the `MAX_SHOWN` images with the highest confidence in a wrong class.
+        lost: how many images only the first run classifies correctly.
+        won: how many images only the second run classifies correctly.
+        p_value: what `mcnemar` returns.
+    """
+
+    runs: list[str]
+    correct: pd.DataFrame
+    flipped: pd.DataFrame
+    lost: int
+    won: int
+    p_value: float
 
 
 def load_predictions(name: str) -> pd.DataFrame:
@@ -52,19 +72,15 @@ def load_predictions(name: str) -> pd.DataFrame:
         ) from None
 
 
-def diff_params(first: str, second: str) -> dict[str, list[Any]]:
-    """Return the two values of each parameter that differs between two runs, by dotted key."""
+def diff_params(first: str, second: str) -> pd.DataFrame:
+    """Return the two values of each parameter that differs between two runs, one row per dotted key."""
     with Repo() as repo:
-        changes = repo.params.diff(first, second).get("diff", {}).get(PARAMS, {})
-    return {key: [change["old"], change["new"]] for key, change in sorted(changes.items())}
+        changes = repo.params.diff(first, second).get("diff", {}).get("params.yaml", {})
+    return pd.DataFrame(changes, ["old", "new"], dtype=object).T.sort_index()
 
 
-def compare(runs: Sequence[str], first: pd.DataFrame, second: pd.DataFrame) -> dict[str, Any]:
-    """Return the differences between the predictions of two runs on the same test images, as numbers and tables.
-
-    The verdict is whether the second run is significantly "better" or "worse" than the first, or the "same". The
-    flipped images are those that only one run classifies correctly. Those that the second run gets wrong come first.
-    In both groups, the highest confidence in a wrong class comes first.
+def compare(runs: list[str], first: pd.DataFrame, second: pd.DataFrame) -> Comparison:
+    """Compare the predictions of two runs.
 
     Args:
         runs: their names.
@@ -74,36 +90,23 @@ def compare(runs: Sequence[str], first: pd.DataFrame, second: pd.DataFrame) -> d
     Raises:
         PipelineError: the test images differ.
     """
-    images = first.rename(columns={"predicted": "first"}).drop(columns="confidence").assign(second=second["predicted"])
-    actual = images["actual"]
     same = ["actual", "file"]
     if not first.filter(same).equals(second.filter(same)):
         raise PipelineError(
-            f"{' and '.join(runs)} were evaluated on different test images "
-            f"({len(first):,} and {len(second):,}, see {PREDICTIONS})",
+            f"{' and '.join(runs)} were evaluated on different test images ({len(first):,} and {len(second):,})",
             f"dvc params diff '{runs[0]}' '{runs[1]}'   # shows whether the section prepare differs",
         )
-    correct = images[["first", "second"]].eq(actual, axis=0)
-    lost, won = correct["first"] & ~correct["second"], correct["second"] & ~correct["first"]
-    images["confidence"] = second["confidence"].where(lost, first["confidence"])  # of the wrong prediction
-    by_confidence: Any = {"by": "confidence", "key": pd.to_numeric, "ascending": False, "kind": "stable"}
-    p_value = mcnemar(int(lost.sum()), int(won.sum()))
-    better_or_worse = "better" if won.sum() > lost.sum() else "worse"
-    low, high = wilson_interval(correct.sum(), len(images))
-    return {
-        "runs": list(runs),
-        "accuracy": pd.DataFrame({"accuracy": correct.mean(), "low": low, "high": high}),
-        "both_right": int(correct.all(axis=1).sum()),
-        "only_first": int(lost.sum()),
-        "only_second": int(won.sum()),
-        "both_wrong": int((~correct).all(axis=1).sum()),
-        "flipped": pd.concat([images[part].sort_values(**by_confidence) for part in (lost, won)]),
-        "p_value": p_value,
-        "verdict": better_or_worse if p_value < SIGNIFICANCE else "same",
-    }
+    images = first.rename(columns={"predicted": "first"}).drop(columns="confidence").assign(second=second["predicted"])
+    correct = images[["first", "second"]].eq(images["actual"], axis=0)
+    is_lost, is_won = correct["first"] & ~correct["second"], correct["second"] & ~correct["first"]
+    images["confidence"] = second["confidence"].where(is_lost, first["confidence"])  # of the wrong prediction
+    images = images.sort_values("confidence", ascending=False, kind="stable")
+    flipped = pd.concat([images.loc[is_lost].head(MAX_SHOWN), images.loc[is_won].head(MAX_SHOWN)])
+    lost, won = int(is_lost.sum()), int(is_won.sum())
+    return Comparison(runs, correct, flipped, lost, won, mcnemar(lost, won))
 
 
-def mcnemar(only_first: int, only_second: int) -> float:
+def mcnemar(lost: int, won: int) -> float:
     """Return the exact two-sided p-value of McNemar's test that two models are equally accurate.
 
     Under this hypothesis, each image that only one of the two models classifies correctly is a fair coin toss.
@@ -111,51 +114,51 @@ def mcnemar(only_first: int, only_second: int) -> float:
     Source: McNemar, Note on the Sampling Error of the Difference between Correlated Proportions, 1947.
 
     Args:
-        only_first: the number of images that only the first model classifies correctly.
-        only_second: the number of images that only the second model classifies correctly.
+        lost: how many images only the first model classifies correctly.
+        won: how many images only the second model classifies correctly.
     """
-    count, heads = only_first + only_second, min(only_first, only_second)
+    count, heads = lost + won, min(lost, won)
     # C(count, heads - 1) / C(count, heads), and so on down to 0 heads
     ratios = np.arange(heads, 0, -1) / np.arange(count - heads + 1, count + 1)
     tail = math.comb(count, heads) / 2**count * (1 + np.cumprod(ratios).sum())
     return float(min(1, 2 * tail))
 
 
-def format_report(result: dict[str, Any], markdown: bool = False) -> str:
-    """Return the comparison as text or as Markdown."""
-    heading = "### " if markdown else ""
-
-    def show(table: pd.DataFrame) -> str:
-        if not markdown:
-            return str(table.to_string())
-        text = table.map(lambda value: str(value).replace("|", "\\|"))
-        return str(text.to_markdown(disable_numparse=True))  # class names stay text, even 007
-
-    (first, second), flipped = result["runs"], result["flipped"]
-    changed = pd.DataFrame(result["parameters"], ["first", "second"], dtype=object).T
-    listing = f"\n\nImages that {second} gets wrong come first. At most {MAX_LISTED} are listed.\n\n"
-    listing = listing + show(flipped.head(MAX_LISTED)) if len(flipped) else ""
-    verdict = "no significant difference" if result["verdict"] == "same" else f"{second} is {result['verdict']}"
-    return f"""first: {first}, second: {second}
-
-{heading}Parameters
-
-{show(changed) if len(changed) else "no difference"}
-
-{heading}Test accuracy with its 95 % interval
-
-{show(result["accuracy"].round(4))}
-
-- {result["both_right"]:,} test images right in both, {result["both_wrong"]:,} in neither
-- {result["only_first"]:,} right only in {first}, {result["only_second"]:,} right only in {second}
-- McNemar's exact p-value {result["p_value"]:.2g}: {verdict}
-- This compares two models. To compare recipes, train several seeds of each: `python -m tools.sweep RECIPE --seeds 5`
-
-{heading}Flipped images: {len(flipped)}{listing}"""
+def to_markdown(table: pd.DataFrame) -> str:
+    """Return a table in Markdown. Class names stay text, even 007."""
+    return str(table.map(lambda value: str(value).replace("|", "\\|")).to_markdown(disable_numparse=True))
 
 
-def draw_flipped(result: dict[str, Any], predictions: pd.DataFrame) -> str:
-    """Draw the flipped images with the highest confidence in a wrong class, and return a sentence that says where.
+def format_report(result: Comparison, changed_params: pd.DataFrame) -> str:
+    """Return the comparison as Markdown.
+
+    Args:
+        result: what `compare` returns.
+        changed_params: what `diff_params` returns.
+    """
+    first, second = result.runs
+    low, high = wilson_interval(result.correct.sum(), len(result.correct))
+    accuracy = pd.DataFrame({"accuracy": result.correct.mean(), "low": low, "high": high})
+    significant = "significant" if result.p_value < SIGNIFICANCE else "not significant"
+    return f"""### Parameters of {first} and {second}
+
+{"no difference" if changed_params.empty else to_markdown(changed_params)}
+
+### Test accuracy with its 95 % interval
+
+{to_markdown(accuracy.round(4))}
+
+- {result.lost:,} test images right only in {first}, {result.won:,} right only in {second}
+- McNemar's exact p-value {result.p_value:.2g}: the difference is {significant}
+
+### Flipped images: at most {MAX_SHOWN} that {second} gets wrong, and {MAX_SHOWN} that it gets right
+
+{to_markdown(result.flipped)}
+"""
+
+
+def draw_flipped(result: Comparison, predictions: pd.DataFrame) -> str:
+    """Draw the flipped images, and return a sentence that says where.
 
     Args:
         result: what `compare` returns.
@@ -164,23 +167,20 @@ def draw_flipped(result: dict[str, Any], predictions: pd.DataFrame) -> str:
     test_set = load_dataset(TEST_SET) if TEST_SET.exists() else None
     expected = [list(predictions.get("file", [])), list(predictions["actual"])]
     if not test_set or [list(test_set.files), [test_set.classes[label] for label in test_set.labels]] != expected:
-        return f"To draw them, prepare their test set: dvc repro prepare   # writes {TEST_SET}"
-    flipped = result["flipped"]
-    flipped = flipped.groupby(flipped["actual"] == flipped["second"]).head(MAX_DRAWN // 2)
-    gap = " " if max(map(len, test_set.classes)) <= SHORT_NAME else "\n"
-    captions = [f"{row.actual}:{gap}{row.first}{gap}→ {row.second}" for row in flipped.itertuples()]
-    counts = f"{result['only_first']} lost, {result['only_second']} won"
-    title = f"{result['runs'][1]}: {counts}. The most confident {len(flipped)} (actual: first → second)"
-    draw_image_grid(FIGURE, test_set.images[flipped.index], captions, title, columns=8)
+        return f"To draw them, prepare their test set: `dvc repro prepare` writes {TEST_SET}"
+    captions = [f"{row.actual}\n{row.first} → {row.second}" for row in result.flipped.itertuples()]
+    title = f"{result.runs[1]}: {result.lost} lost, {result.won} won (actual, first → second)"
+    draw_image_grid(FIGURE, test_set.images[result.flipped.index], captions, title, columns=8)
     return f"Drawn in {FIGURE}"
 
 
-def check_gate(result: dict[str, Any], floor: float) -> None:
+def check_gate(result: Comparison, floor: float) -> None:
     """Raise PipelineError if the second run is significantly worse than the first, or its accuracy is below `floor`."""
-    (first, second), accuracy = result["runs"], result["accuracy"].loc["second", "accuracy"]
-    if result["verdict"] == "worse" or accuracy < floor:
+    (first, second), accuracy = result.runs, result.correct["second"].mean()
+    is_worse = result.lost > result.won and result.p_value < SIGNIFICANCE
+    if is_worse or accuracy < floor:
         raise PipelineError(
-            f"quality gate failed: {second} has accuracy {accuracy:.4f} (p = {result['p_value']:.2g}),\n"
+            f"quality gate failed: {second} has accuracy {accuracy:.4f} (p = {result.p_value:.2g}),\n"
             f"expected not significantly worse than {first}, and at least {floor}",
             f"python -m tools.compare '{first}' '{second}'   # lists the images",
         )
@@ -190,26 +190,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("runs", nargs=2, metavar=("A", "B"), help="a git revision, an experiment, or workspace")
     parser.add_argument("--gate", action="store_true", help="exit with status 1 if B is significantly worse")
-    parser.add_argument(
-        "--floor",
-        type=float,
-        default=0,
-        metavar="ACCURACY",
-        help="like --gate, and also exit with status 1 if B is below ACCURACY",
-    )
-    style = parser.add_mutually_exclusive_group()
-    style.add_argument("--json", action="store_true", help="print JSON")
-    style.add_argument("--markdown", action="store_true", help="print Markdown, for a pull request")
+    parser.add_argument("--floor", type=float, default=0, metavar="ACCURACY", help="--gate, also if B is below it")
     options = parser.parse_args()
     with exit_on_error():
         first, second = map(load_predictions, options.runs)
-        result = {"parameters": diff_params(*options.runs), **compare(options.runs, first, second)}
-        if options.json:
-            print(json.dumps(result, indent=2, default=lambda table: table.to_dict("index")))
-        else:
-            print(format_report(result, options.markdown))
-            if len(result["flipped"]) and not options.markdown:
-                print(draw_flipped(result, first))
+        result = compare(options.runs, first, second)
+        print(format_report(result, diff_params(*options.runs)))
+        print(draw_flipped(result, first))
         if options.gate or options.floor:
             check_gate(result, options.floor)
 
