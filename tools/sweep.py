@@ -2,6 +2,7 @@
 
 python -m tools.sweep sprint --seeds 5
 python -m tools.sweep default --seeds 3 -S train.learning_rate=0.05,0.1 -S 'train.epochs=range(1,4)'
+python -m tools.sweep my-recipe.txt --seeds 3
 python -m tools.sweep                           print the leaderboard of this commit and run nothing
 
 Repeat the command after a crash or a failure: it runs only what is not done. Commit changed code first, because
@@ -9,7 +10,6 @@ finished runs are recognized by their parameters and their commit.
 """
 
 import argparse
-import re
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -19,6 +19,8 @@ from typing import Any
 import dvc.api
 import pandas as pd
 from dvc.exceptions import DvcException
+from dvc.repo import Repo
+from dvc.ui import ui
 from dvc.utils.flatten import flatten
 from dvc.utils.hydra import get_hydra_sweeps, to_hydra_overrides
 from hydra.errors import HydraException
@@ -29,44 +31,42 @@ from tools.recipes import PARAMS, load_params, read_recipe
 
 SEED = "train.seed"
 RECIPES = {"default": {}, **{path.stem: read_recipe(path) for path in sorted(Path("benchmarks/recipes").glob("*.txt"))}}
-STATUS_ATTEMPTS = 3  # a busy worker may miss the one second in which `dvc queue status` waits for its answer
 FOLDER = "data/sources/folder"
-HELP = "python -m tools.sweep --help"
 
 Job = tuple[str, ...]  # the overrides of one training: ("train.epochs=2", "train.seed=0", ...)
 Values = dict[str, float | str]  # parameters by dotted key
 
 
-def expand_grid(recipe: str, options: Sequence[str]) -> dict[Job, Values]:
-    """Return one job per combination of the values in `options`, with its parameters.
+def load_recipe(name: str) -> dict[str, Any]:
+    """Return the parameters of a recipe: a name in `RECIPES` or the path of a file. Raises PipelineError."""
+    try:
+        return RECIPES[name] if name in RECIPES else read_recipe(Path(name))
+    except (OSError, ValueError):
+        message = f"{name} is not a file of lines `--set-param=KEY=VALUE`, and not one of {', '.join(RECIPES)}"
+        raise PipelineError(message, "cat benchmarks/recipes/sprint.txt   # is an example") from None
+
+
+def expand_grid(recipe: Mapping[str, Any], options: Sequence[str]) -> dict[Job, Values]:
+    """Return one job per combination of the values in `options`, with all its parameters.
 
     Args:
-        recipe: a name in `RECIPES`. The options replace its values.
+        recipe: values by dotted key. The options replace them.
         options: what `dvc exp run --set-param` takes: "train.learning_rate=0.05,0.1", "train.seed=range(3)".
 
     Raises:
-        PipelineError: an option is not in DVC's grammar, there is no combination, or one does not match the schema.
+        PipelineError: an option is not in DVC's grammar, or a combination does not match the schema.
     """
-    values = [f"{key}={value}" for key, value in RECIPES[recipe].items()]
+    overrides = [*(f"{key}={value}" for key, value in recipe.items()), *options]
     try:
-        grid = get_hydra_sweeps({"params.yaml": [*values, *options]})
-    except (HydraException, DvcException) as error:
-        raise PipelineError(f"--set-param: {error}", HELP) from None
-    if not grid:
-        raise PipelineError(f"the grid is empty: {' '.join(options)}", HELP)
-    return {job: job_params(job) for job in (tuple(overrides["params.yaml"]) for overrides in grid)}
+        grid = get_hydra_sweeps({str(PARAMS): overrides})
+        return {job: job_params(job) for job in (tuple(settings[str(PARAMS)]) for settings in grid)}
+    except (HydraException, DvcException, KeyError, TypeError) as error:
+        raise PipelineError(f"invalid --set-param: {error}", "python -m tools.sweep --help") from None
 
 
 def job_params(job: Job) -> Values:
-    """Return the parameters of a job: params.yaml with its overrides.
-
-    Raises:
-        PipelineError: they do not match the schema.
-    """
-    try:
-        params = load_params({item.key_or_group: item.value() for item in to_hydra_overrides(job)})
-    except (KeyError, TypeError) as error:
-        raise PipelineError(f"no section {error} in {PARAMS}", HELP) from None
+    """Return the parameters of a job: params.yaml with its overrides."""
+    params = load_params({item.key_or_group: item.value() for item in to_hydra_overrides(job)})
     return flatten_params({name: section.model_dump() for name, section in vars(params).items()})
 
 
@@ -90,19 +90,6 @@ def find_pending(jobs: Mapping[Job, Values], *states: str) -> list[Job]:
     return [job for job, values in jobs.items() if not any(values.items() <= row.items() for row in known)]
 
 
-def check_workers() -> None:
-    """Raise PipelineError if the queue waits for tasks whose worker was killed: DVC lists them as running forever."""
-    for _ in range(STATUS_ATTEMPTS):
-        status = subprocess.run(["dvc", "queue", "status"], capture_output=True, text=True, check=True).stdout
-        names = " ".join(re.findall(r"^\S+ +(\S+) .*Running *$", status, flags=re.MULTILINE))
-        if not names or " 0 active" not in status:
-            return
-    raise PipelineError(
-        f"DVC lists {names} as running, but no worker of its queue is alive",
-        f"dvc queue kill {names}   # marks it as failed; then repeat the command",
-    )
-
-
 def check_images(jobs: Mapping[Job, Values]) -> None:
     """Raise PipelineError if a job needs a folder of images that is not under version control.
 
@@ -117,17 +104,18 @@ def check_images(jobs: Mapping[Job, Values]) -> None:
 
 
 def run(jobs: Mapping[Job, Values]) -> list[Job]:
-    """Queue the jobs that are neither done nor waiting, wait for the queue to finish, and return the failed ones."""
+    """Queue the jobs that are neither done nor waiting, wait for the queue to finish, and return those not done."""
     check_images(jobs)
-    check_workers()
-    if subprocess.run(["git", "diff", "--quiet", "HEAD", "--", "src", "stages", "dvc.yaml"], check=False).returncode:
-        print("warning: src, stages or dvc.yaml have uncommitted changes; experiments may differ", file=sys.stderr)
+    paths = ["src", "stages", "dvc.yaml", "requirements.txt"]
+    changes = subprocess.run(["git", "status", "--porcelain", "--", *paths], capture_output=True, text=True, check=True)
+    if changes.stdout:
+        print(f"warning: uncommitted changes; experiments may differ:\n{changes.stdout}", file=sys.stderr)
     for job in find_pending(jobs, "Queued", "Running", "Success"):
-        subprocess.run(["dvc", "exp", "run", "--queue", *(f"--set-param={item}" for item in job)], check=True)
-    try:
-        subprocess.run(["dvc", "exp", "run", "--run-all"], check=True)
-    except KeyboardInterrupt:
-        raise KeyboardInterrupt("the queue runs on in the background until `dvc queue stop --kill`") from None
+        subprocess.run(["dvc", "exp", "run", "--queue", *(f"--set-param={item}" for item in job)], check=False)
+    ui.enable()  # print the logs
+    with Repo() as repo:
+        # `dvc exp run --run-all` also waits for running jobs: forever if their worker was killed
+        repo.experiments.reproduce_celery(list(repo.experiments.celery_queue.iter_queued()))
     return find_pending(jobs, "Success")
 
 
@@ -138,16 +126,16 @@ def nearest_recipe(experiment: Mapping[str, Any], base: Values) -> str:
         experiment: a row of `load_experiments`.
         base: params.yaml of this commit, which the recipes change.
     """
-    named = []
     # an experiment may have train.normalize.mean where the base has train.normalize; exp_show shows the other as None
     names = {tuple(key.split(".")[:2]) for key in base}
-    params = [key for key, value in experiment.items() if tuple(key.split(".")[:2]) in names and value != "None"]
+    params = {key: experiment[key] for key in experiment if tuple(key.split(".")[:2]) in names}
+    differences = {}
     for name, recipe in RECIPES.items():
         expected = base | recipe | {SEED: experiment[SEED]}
-        changed = [key for key in params if experiment[key] != expected.get(key)]
-        named.append([name, *(f"{key}={str(experiment[key]).removesuffix('.0')}" for key in changed)])
-    nearest = min(named, key=len)
-    return " ".join(nearest)
+        changed = {key: value for key, value in params.items() if value not in ("None", expected.get(key))}
+        differences[name] = [f"{key}={str(value).removesuffix('.0')}" for key, value in changed.items()]
+    nearest = min(differences, key=lambda name: len(differences[name]))
+    return " ".join([nearest, *differences[nearest]])
 
 
 def leaderboard(experiments: pd.DataFrame, base: Values) -> str:
@@ -159,45 +147,34 @@ def leaderboard(experiments: pd.DataFrame, base: Values) -> str:
         experiments: what `load_experiments` returns.
         base: params.yaml of this commit.
     """
-    is_done = experiments["State"] == "Success"
-    done = experiments[is_done].assign(
-        recipe=[nearest_recipe(row, base) for row in experiments[is_done].to_dict("records")],
-        validation=100 * experiments["validation_accuracy"].where(experiments["prepare.validation"] != 0),
-        test=100 * experiments["accuracy"],
+    done = experiments[experiments["State"] == "Success"]
+    done = done.assign(
+        recipe=[nearest_recipe(row, base) for row in done.to_dict("records")],
+        validation=100 * done["validation_accuracy"].where(done["prepare.validation"] != 0),
+        test=100 * done["accuracy"],
     )
     recipes = done.drop_duplicates(["recipe", SEED]).groupby("recipe")[["validation", "test"]]
-    board = recipes.agg(["mean", "std"])
-    board.columns = board.columns.map(" ".join)
-    board.insert(0, "seeds", recipes.size())
-    board = board.sort_values("validation mean", ascending=False).reset_index()
-    rows = board.to_string(index=False, na_rep="-", float_format="{:.2f}".format)
-    others = experiments[~is_done].groupby("State")["Experiment"]
-    lines = [f"{len(names)} {state.lower()}: {', '.join(names)}" for state, names in others]
-    return "\n".join([rows if len(done) else "no experiment of this commit is done", *lines])
+    board = recipes.agg(["count", "mean", "std"]).sort_values(("validation", "mean"), ascending=False)
+    rows = board.to_string(na_rep="-", float_format="{:.2f}".format)
+    return rows if len(done) else "no experiment of this commit is done"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("recipe", nargs="?", choices=RECIPES)
+    parser.add_argument("recipe", nargs="?", help=f"a file, or one of {', '.join(RECIPES)}")
     parser.add_argument("-S", "--set-param", action="append", default=[], metavar="KEY=VALUES", help="as dvc exp run")
     parser.add_argument("--seeds", type=int, metavar="N", help=f"the same as -S '{SEED}=range(N)'")
     options = parser.parse_args()
     settings = options.set_param + ([] if options.seeds is None else [f"{SEED}=range({options.seeds})"])
-    if settings and not options.recipe:
-        parser.error("--seeds and --set-param need a recipe")
     with exit_on_error():
-        try:
-            jobs = expand_grid(options.recipe, settings) if options.recipe else {}
-            failed = run(jobs) if jobs else []
-            base = flatten_params(dvc.api.params_show(str(PARAMS), rev="HEAD"))
-            print(leaderboard(load_experiments(), base))
-        except (DvcException, subprocess.CalledProcessError) as error:
-            raise PipelineError(str(error), "dvc queue status") from None
-        if failed:
-            raise PipelineError(
-                f"{len(failed)} of {len(jobs)} runs are not done",
-                "dvc queue logs NAME   # why one failed; `dvc queue remove --failed` forgets the failed ones",
-            )
+        is_sweep = options.recipe or settings
+        jobs = expand_grid(load_recipe(options.recipe or "default"), settings) if is_sweep else {}
+        pending = run(jobs) if jobs else []
+        base = flatten_params(dvc.api.params_show(str(PARAMS), rev="HEAD"))
+        print(leaderboard(load_experiments(), base))
+        if pending:
+            hint = "dvc queue status   # failed: `dvc queue logs NAME`; running without a worker: `dvc queue kill NAME`"
+            raise PipelineError(f"{len(pending)} of {len(jobs)} runs are not done", hint)
 
 
 if __name__ == "__main__":
