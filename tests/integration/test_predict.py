@@ -61,16 +61,13 @@ for name in {list(HOSTILE)}:
         assert expected in message, name
 
 
-def test_predict_reads_files_and_standard_input_and_exits_with_1_for_invalid_ones(
-    finished_clone: Path, tmp_path: Path
-) -> None:
+def test_invalid_file_is_an_error_after_the_results_of_the_others(finished_clone: Path, tmp_path: Path) -> None:
     good, bad = tmp_path / "a.png", tmp_path / "b.png"
     good.write_bytes(encode(printed("3"), "PNG"))
     bad.write_bytes(b"")
-    done = run([*PREDICT, str(good), str(bad)], finished_clone, check=False)
+    done = run([*PREDICT, str(bad), str(good)], finished_clone, check=False)
     assert is_error(done, "b.png cannot be read: cannot identify image file")
-    answer = done.stdout.removeprefix(str(good))
-    assert run(["sh", "-c", f"{' '.join(PREDICT)} - < '{good}'"], finished_clone).stdout == f"-{answer}"
+    assert done.stdout.startswith(f"{good}: ")
 
 
 def count_agreement(files: Iterable[bytes], expected: list[str]) -> int:
