@@ -150,6 +150,7 @@ def format_report(result: Comparison, changed_params: pd.DataFrame) -> str:
 
 - {result.lost:,} test images right only in {first}, {result.won:,} right only in {second}
 - McNemar's exact p-value {result.p_value:.2g}: the difference is {significant}
+- This compares two models. To compare recipes, train several seeds of each: `python -m tools.sweep RECIPE --seeds 5`
 
 ### Flipped images: at most {MAX_SHOWN} that {second} gets wrong, and {MAX_SHOWN} that it gets right
 
