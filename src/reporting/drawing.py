@@ -9,15 +9,12 @@ from typing import Any
 
 import matplotlib as mpl
 import numpy as np
-from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
-from PIL import Image
 
 from src.runtime.files import write_bytes
 
 # Colors by Okabe and Ito, which color-blind people can distinguish
 BLUE, VERMILION = "#0072B2", "#D55E00"
-MAX_OPACITY = 0.7  # of heat over an image
 GRAY, TEXT_GRAY = "#8A8F98", "#57606A"
 WIDTH, DPI = 9, 120  # of a grid, in inches; pixels per inch
 # Numbers of characters: captions in one row of a grid, one line of a title, one line of a caption
@@ -106,19 +103,3 @@ def to_uint8(images: np.ndarray) -> np.ndarray:
     """Convert float [n, channels, height, width] from 0 to 1 to uint8 [n, height, width] or [n, height, width, 3]."""
     pixels = (images.clip(0, 1) * 255).round().astype(np.uint8)
     return pixels[:, 0] if pixels.shape[1] == 1 else np.moveaxis(pixels, 1, -1)
-
-
-def overlay_heat(images: np.ndarray, heat: np.ndarray) -> np.ndarray:
-    """Overlay heat on each image. The hotter a place, the more opaque its color: uint8 [n, height, width, 3].
-
-    Args:
-        images: uint8 [n, height, width] or [n, height, width, 3].
-        heat: float32 [n, rows, columns]. Places below 0 stay as they are.
-    """
-    count, height, width = images.shape[:3]
-    size, result = (width, height), np.zeros((count, height, width, 3), np.uint8)
-    for target, image, values in zip(result, images, heat, strict=True):
-        relative = Image.fromarray((values / max(values.max(), 1e-6)).clip(0)).resize(size, Image.Resampling.BILINEAR)
-        opacity, color = MAX_OPACITY * np.asarray(relative)[..., None], 255 * np.array(to_rgb(VERMILION))
-        target[:] = (1 - opacity) * image.reshape(*image.shape[:2], -1) + opacity * color
-    return result

@@ -7,7 +7,7 @@ import pytest
 from matplotlib.figure import Figure
 from PIL import Image
 
-from src.reporting.drawing import draw_image_grid, overlay_heat, saved_figure, to_uint8
+from src.reporting.drawing import draw_image_grid, saved_figure, to_uint8
 
 
 def images(count: int, side: int = 28) -> np.ndarray:
@@ -80,13 +80,3 @@ def test_floats_become_pixels() -> None:
     assert to_uint8(gray).tolist() == [[[0, 128], [255, 255]]]
     color = to_uint8(np.concatenate([gray, 0 * gray, -gray], axis=1))
     assert color.tolist() == [[[[0, 0, 0], [128, 0, 0]], [[255, 0, 0], [255, 0, 0]]]]
-
-
-@pytest.mark.parametrize("shape", [(2, 8, 8), (2, 8, 8, 3)])
-def test_heat_colors_the_hottest_place_and_leaves_the_others(shape: tuple[int, ...]) -> None:
-    """The second image has no heat."""
-    colored = overlay_heat(np.full(shape, 100, np.uint8), np.array([[[1, -1], [0, 0]], [[0, 0]] * 2], np.float32))
-    assert colored.shape == (2, 8, 8, 3)
-    assert colored[0, 0, 0].tolist() == [int(0.3 * 100 + 0.7 * value) for value in (213, 94, 0)]
-    assert colored[0, 7, 7].tolist() == [100, 100, 100]
-    assert (colored[1] == 100).all()
