@@ -33,11 +33,10 @@ def main(evaluate: EvaluateParams, prepared: Path, model_path: Path, metrics_dir
     plots.plot_train_test_metrics(metrics_dir / "curves.png", history, measured_on, evaluation)
     plots.plot_confusion_matrix(metrics_dir / "confusion.png", confusion, test_set, predictions)
     plots.plot_confident_mistakes(metrics_dir / "mistakes.png", test_set, predictions)
-    plots.plot_per_class_accuracy(metrics_dir / "per_class.png", confusion)
     plots.plot_reliability(metrics_dir / "reliability.png", predictions, evaluate.calibration_bins)
     card = metrics_dir / "model_card.md"
     write_text(card, model_card(metadata, model_path, audit, training, evaluation, confusion, measured_on))
-    print(f"wrote five plots to {metrics_dir} and the model card to {card}", flush=True)
+    print(f"wrote four plots to {metrics_dir} and the model card to {card}", flush=True)
 
 
 if __name__ == "__main__":

@@ -16,10 +16,9 @@ from src.reporting.drawing import BLUE, GRAY, MAX_CAPTION, TEXT_GRAY, VERMILION,
 
 MAX_ILLUSTRATED = 12  # classes; with more, the cells of the confusion matrix are too small for images
 MAX_MISTAKES = 24  # images in mistakes.png
-MAX_CLASSES = 50  # in a figure; with more, it shows those with the most mistakes
+MAX_CLASSES = 50  # in the confusion matrix; with more, it shows those with the most mistakes
 OUTLIER = 10  # times the 90 % quantile of the losses; higher ones are outside the figure
 SHORT_NAME = 5  # characters of a class name that fits next to another one
-INTERVAL: Any = {"color": BLUE, "linewidth": 5, "alpha": 0.3}
 REFERENCE: Any = {"color": GRAY, "linewidth": 1, "linestyle": "--", "zorder": 1}
 
 
@@ -121,36 +120,6 @@ def plot_confident_mistakes(path: Path, test: Dataset, predictions: pd.DataFrame
     draw_image_grid(path, test.images[shown["index"]], captions, title, columns=8)
 
 
-def plot_per_class_accuracy(path: Path, confusion: pd.DataFrame) -> None:
-    """Draw the accuracy of each class that has images, its 95 % Wilson interval, and the overall accuracy as a line.
-
-    If there are many classes, show the `MAX_CLASSES` least accurate ones.
-    """
-    correct, counts = np.diag(confusion), confusion.to_numpy().sum(axis=1)
-    overall = correct.sum() / counts.sum()
-    shown = np.flatnonzero(counts)
-    title = "Test accuracy by class, with 95 % intervals"
-    if len(shown) > MAX_CLASSES:
-        title += f"\nThe {MAX_CLASSES} least accurate of {len(shown):,} classes"
-        shown = np.sort(shown[np.argsort(correct[shown] / counts[shown], kind="stable")[:MAX_CLASSES]])
-    confusion, correct, counts = confusion.iloc[shown], correct[shown], counts[shown]
-    rows = np.arange(len(confusion))
-    spacing = 0.4 if len(rows) <= MAX_ILLUSTRATED else 0.2  # inches
-    with saved_figure(path, 9, max(4.0, spacing * len(rows) + 1)) as figure:
-        axis = figure.subplots()
-        axis.set_title(title)
-        axis.axvline(overall, **REFERENCE)
-        axis.hlines(rows, *wilson_interval(correct, counts), **INTERVAL)
-        axis.plot(correct / counts, rows, "o", color=BLUE)
-        for row, value in zip(rows, correct / counts, strict=True):
-            axis.annotate(f"{value:.2%}", (1.01, row), xycoords=("axes fraction", "data"), va="center", fontsize=10)
-        axis.annotate(f"all {overall:.2%} ", (overall, -0.7), ha="right", va="center", color=TEXT_GRAY, fontsize=10)
-        axis.set_yticks(rows, [shorten(name, MAX_CAPTION) for name in confusion.index], fontsize=10)
-        axis.set_ylim(len(rows) - 0.4, -1.1)
-        axis.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=2))
-        axis.grid(visible=False, axis="y")
-
-
 def plot_reliability(path: Path, predictions: pd.DataFrame, bins: int) -> None:
     """Draw accuracy against confidence with 95 % intervals, and the number of images per bin of confidence.
 
@@ -163,7 +132,7 @@ def plot_reliability(path: Path, predictions: pd.DataFrame, bins: int) -> None:
         above, below = figure.subplots(2, 1, sharex=True, height_ratios=[3, 1])
         above.set_title("Accuracy by confidence, with 95 % intervals")
         above.plot([0, 1], [0, 1], **REFERENCE)
-        above.vlines(confidence, *wilson_interval(correct, count), **INTERVAL)
+        above.vlines(confidence, *wilson_interval(correct, count), color=BLUE, linewidth=5, alpha=0.3)
         above.plot(confidence, correct / count, "o", color=BLUE)
         above.set_ylabel("accuracy")
         below.bar(count.index / bins, count, width=1 / bins, align="edge", color=BLUE, edgecolor="white")

@@ -106,19 +106,6 @@ def test_model_without_mistakes_is_drawn(tmp_path: Path, figures: list[Figure]) 
     assert "Mistakes: 0 of 4 test images, accuracy 100.00%" in texts(figures)
 
 
-def test_per_class_accuracy_shows_all_and_each_class_with_images(tmp_path: Path, figures: list[Figure]) -> None:
-    confusion = pd.DataFrame([[1, 1, 0], [0, 0, 0], [1, 0, 2]], list("abc"), list("abc"))
-    plots.plot_per_class_accuracy(tmp_path / "a.png", confusion)
-    assert {"a", "c", "50.00%", "66.67%", "all 60.00% "} <= set(texts(figures))
-    assert "b" not in texts(figures)
-
-
-def test_accuracy_of_many_classes_shows_the_least_accurate(tmp_path: Path, figures: list[Figure]) -> None:
-    plots.plot_per_class_accuracy(tmp_path / "a.png", one_mistake(60))
-    assert {"c20", "50.00%", "all 98.36% "} <= set(texts(figures))
-    assert len({text for text in texts(figures) if text.startswith("c")}) == 50
-
-
 def test_reliability_has_plain_numbers_of_images(tmp_path: Path, figures: list[Figure]) -> None:
     plots.plot_reliability(tmp_path / "a.png", pd.concat([PREDICTIONS] * 200), 15)
     assert {"Accuracy by confidence, with 95 % intervals", "1", "10", "100"} <= set(texts(figures))

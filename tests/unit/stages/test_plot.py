@@ -11,7 +11,7 @@ from src.runtime.files import write_csv, write_json
 from tests.helpers import run_stage_in
 
 CLASSES = ("0", "NA", "dog")
-FIGURES = ["confusion.png", "curves.png", "mistakes.png", "per_class.png", "reliability.png"]
+FIGURES = ["confusion.png", "curves.png", "mistakes.png", "reliability.png"]
 METADATA = {
     "network": "dash",
     "source": "folder",
@@ -45,7 +45,7 @@ def evaluated(tiny: Path) -> Path:
     return tiny
 
 
-def test_plot_writes_five_figures_and_the_model_card(evaluated: Path) -> None:
+def test_plot_writes_four_figures_and_the_model_card(evaluated: Path) -> None:
     """The class `dog` is never predicted."""
     run_stage_in(evaluated, "plot", check=True)
     assert sorted(path.name for path in (evaluated / "metrics").glob("*.png")) == FIGURES
