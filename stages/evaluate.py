@@ -8,19 +8,18 @@ from src.evaluation.metrics import classification_metrics, per_class_metrics
 from src.models.inference import predict
 from src.models.model_file import check_test_set, load_model
 from src.params.compute import ComputeParams
-from src.params.evaluate import EvaluateParams
 from src.runtime.cli import run_stage
 from src.runtime.files import write_csv, write_json
 
 
-def main(evaluate: EvaluateParams, compute: ComputeParams, prepared: Path, model_path: Path, metrics_dir: Path) -> None:
+def main(compute: ComputeParams, prepared: Path, model_path: Path, metrics_dir: Path) -> None:
     device = set_up_device(compute).device
     test_set = load_split(prepared, "test")
     classifier, metadata = load_model(model_path)
     check_test_set(test_set, metadata)
     classes, labels = test_set.classes, test_set.labels
     log_probabilities = predict(classifier.to(device), test_set.images, device)
-    metrics = classification_metrics(labels, log_probabilities.numpy(), evaluate.calibration_bins)
+    metrics = classification_metrics(labels, log_probabilities.numpy())
     write_json(metrics_dir / "evaluate.json", metrics)
     best, predicted = log_probabilities.max(dim=1)
     predictions = {

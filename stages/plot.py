@@ -8,14 +8,13 @@ import pandas as pd
 from src.data.dataset import load_split, split_path
 from src.data.tensor_file import explain_damage, load_tensors, read_digest
 from src.evaluation.predictions import read_predictions
-from src.params.evaluate import EvaluateParams
 from src.reporting import plots
 from src.reporting.model_card import model_card
 from src.runtime.cli import run_stage
 from src.runtime.files import write_text
 
 
-def main(evaluate: EvaluateParams, prepared: Path, model_path: Path, metrics_dir: Path) -> None:
+def main(prepared: Path, model_path: Path, metrics_dir: Path) -> None:
     test_set = load_split(prepared, "test")
     with explain_damage("train", model_path, "a model of this pipeline"):
         _, metadata = load_tensors(model_path)
@@ -33,7 +32,7 @@ def main(evaluate: EvaluateParams, prepared: Path, model_path: Path, metrics_dir
     plots.plot_train_test_metrics(metrics_dir / "curves.png", history, measured_on, evaluation)
     plots.plot_confusion_matrix(metrics_dir / "confusion.png", confusion, test_set, predictions)
     plots.plot_confident_mistakes(metrics_dir / "mistakes.png", test_set, predictions)
-    plots.plot_reliability(metrics_dir / "reliability.png", predictions, evaluate.calibration_bins)
+    plots.plot_reliability(metrics_dir / "reliability.png", predictions)
     card = metrics_dir / "model_card.md"
     write_text(card, model_card(metadata, model_path, audit, training, evaluation, confusion, measured_on))
     print(f"wrote four plots to {metrics_dir} and the model card to {card}", flush=True)

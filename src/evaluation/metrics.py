@@ -5,18 +5,16 @@ from typing import Any
 
 import numpy as np
 
+BINS = 15  # intervals of equal width from 0 to 1, into which confidences are sorted
 Z95 = 1.959963984540054  # the normal quantile of a 95 % interval
 
 
-def classification_metrics(
-    labels: np.ndarray, log_probabilities: np.ndarray, calibration_bins: int
-) -> dict[str, float]:
+def classification_metrics(labels: np.ndarray, log_probabilities: np.ndarray) -> dict[str, float]:
     """Compute all metrics of the test set. The model card lists each number in the result by its key.
 
     Args:
         labels: integers [n], class indices.
         log_probabilities: float32 [n, classes].
-        calibration_bins: number of bins of the expected calibration error.
 
     Returns:
         Numbers by name, with `<name>_low` and `<name>_high` for a 95 % interval.
@@ -37,7 +35,7 @@ def classification_metrics(
         "macro_f1": float(f1[present | np.isin(np.arange(len(images)), predicted)].mean()),
         "loss": -float(log_probabilities[np.arange(len(labels)), labels].mean(dtype=np.float64)),
         "errors": int((~correct).sum()),
-        "expected_calibration_error": expected_calibration_error(confidence, correct, calibration_bins),
+        "expected_calibration_error": expected_calibration_error(confidence, correct),
     }
 
 
@@ -85,7 +83,7 @@ def wilson_interval(correct: Any, count: Any) -> tuple[Any, Any]:
     return np.maximum(0.0, middle - half), np.minimum(1.0, middle + half)
 
 
-def expected_calibration_error(confidence: np.ndarray, correct: np.ndarray, bins: int) -> float:
+def expected_calibration_error(confidence: np.ndarray, correct: np.ndarray) -> float:
     """Return the mean absolute difference between confidence and accuracy per bin, weighted by the images in the bin.
 
     Source: Guo et al., On Calibration of Modern Neural Networks, 2017.
@@ -93,14 +91,11 @@ def expected_calibration_error(confidence: np.ndarray, correct: np.ndarray, bins
     Args:
         confidence: float [n], from 0 to 1.
         correct: bool [n].
-        bins: the number of intervals of equal width.
     """
-    gaps = np.bincount(
-        confidence_bins(confidence, bins), weights=correct - confidence.astype(np.float64), minlength=bins
-    )
+    gaps = np.bincount(confidence_bins(confidence), weights=correct - confidence.astype(np.float64))
     return float(np.abs(gaps).sum() / len(confidence))
 
 
-def confidence_bins(confidence: np.ndarray, bins: int) -> np.ndarray:
-    """Return the index of the bin of each confidence, for `bins` intervals of equal width from 0 to 1: int64 [n]."""
-    return np.minimum((confidence * bins).astype(np.int64), bins - 1)
+def confidence_bins(confidence: np.ndarray) -> np.ndarray:
+    """Return the index of the bin of each confidence: int64 [n], from 0 to `BINS` - 1."""
+    return np.minimum((confidence * BINS).astype(np.int64), BINS - 1)

@@ -11,7 +11,7 @@ from matplotlib.patheffects import withStroke
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from src.data.dataset import Dataset
-from src.evaluation.metrics import confidence_bins, wilson_interval
+from src.evaluation.metrics import BINS, confidence_bins, wilson_interval
 from src.reporting.drawing import BLUE, GRAY, MAX_CAPTION, TEXT_GRAY, VERMILION, draw_image_grid, saved_figure, shorten
 
 MAX_ILLUSTRATED = 12  # classes; with more, the cells of the confusion matrix are too small for images
@@ -120,13 +120,13 @@ def plot_confident_mistakes(path: Path, test: Dataset, predictions: pd.DataFrame
     draw_image_grid(path, test.images[shown["index"]], captions, title, columns=8)
 
 
-def plot_reliability(path: Path, predictions: pd.DataFrame, bins: int) -> None:
+def plot_reliability(path: Path, predictions: pd.DataFrame) -> None:
     """Draw accuracy against confidence with 95 % intervals, and the number of images per bin of confidence.
 
     Source: DeGroot and Fienberg, The Comparison and Evaluation of Forecasters, 1983.
     """
     table = predictions.assign(correct=predictions["actual"] == predictions["predicted"])
-    groups = table.groupby(confidence_bins(table["confidence"].to_numpy(), bins))
+    groups = table.groupby(confidence_bins(table["confidence"].to_numpy()))
     confidence, correct, count = groups["confidence"].mean(), groups["correct"].sum(), groups.size()
     with saved_figure(path, 7, 7) as figure:
         above, below = figure.subplots(2, 1, sharex=True, height_ratios=[3, 1])
@@ -135,7 +135,7 @@ def plot_reliability(path: Path, predictions: pd.DataFrame, bins: int) -> None:
         above.vlines(confidence, *wilson_interval(correct, count), color=BLUE, linewidth=5, alpha=0.3)
         above.plot(confidence, correct / count, "o", color=BLUE)
         above.set_ylabel("accuracy")
-        below.bar(count.index / bins, count, width=1 / bins, align="edge", color=BLUE, edgecolor="white")
+        below.bar(count.index / BINS, count, width=1 / BINS, align="edge", color=BLUE, edgecolor="white")
         below.set(yscale="log", ylim=(0.8, None), ylabel="images", xlabel="confidence")
         below.yaxis.set_major_formatter("{x:,.0f}")
         below.minorticks_off()

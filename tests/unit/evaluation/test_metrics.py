@@ -13,18 +13,18 @@ from src.evaluation.metrics import (
 
 def test_classification_metrics_by_hand() -> None:
     probabilities = np.array([[0.9, 0.1], [0.4, 0.6], [0.1, 0.9], [0.3, 0.7]], np.float32)
-    metrics = classification_metrics(np.array([0, 0, 1, 1], np.uint8), np.log(probabilities), 2)
+    metrics = classification_metrics(np.array([0, 0, 1, 1], np.uint8), np.log(probabilities))
     assert (metrics["accuracy"], metrics["errors"]) == (0.75, 1)
     assert metrics["loss"] == pytest.approx(-np.log([0.9, 0.4, 0.9, 0.7]).mean())
     assert (metrics["accuracy_low"], metrics["accuracy_high"]) == wilson_interval(3, 4)
-    assert metrics["expected_calibration_error"] == pytest.approx(0.025, abs=1e-7)  # |0.75 - 0.775|
+    assert metrics["expected_calibration_error"] == pytest.approx((0.2 + 0.6 + 0.3) / 4)  # |2 - 1.8|, 0.6, |1 - 0.7|
 
 
 def test_256_classes_fit_into_byte_labels() -> None:
     """Class 255 of 256 is counted as itself."""
     log_probabilities = np.full((1, 256), -10, np.float32)
     log_probabilities[0, 255] = 0
-    metrics = classification_metrics(np.array([255], np.uint8), log_probabilities, 10)
+    metrics = classification_metrics(np.array([255], np.uint8), log_probabilities)
     assert (metrics["accuracy"], metrics["loss"], metrics["macro_f1"]) == (1.0, 0.0, 1.0)
 
 
@@ -32,7 +32,7 @@ def test_balanced_accuracy_and_macro_f1_by_hand() -> None:
     """Class c has no images but one prediction, class d has neither."""
     labels, predicted = np.array([0, 0, 0, 1, 1]), np.array([0, 0, 1, 1, 2])
     log_probabilities = np.log(np.eye(4, dtype=np.float32)[predicted] * 0.9 + 0.025)
-    metrics = classification_metrics(labels, log_probabilities, 2)
+    metrics = classification_metrics(labels, log_probabilities)
     assert metrics["balanced_accuracy"] == pytest.approx((2 / 3 + 1 / 2) / 2)
     assert metrics["macro_f1"] == pytest.approx((2 * 2 / 5 + 2 * 1 / 4 + 0) / 3)
 
@@ -62,6 +62,6 @@ def test_wilson_interval_refuses_impossible_counts(correct: int, count: int) -> 
 
 
 def test_expected_calibration_error_by_hand() -> None:
-    """Two bins, half of the images each: |0.5 - 0.25| and |0.5 - 0.75|. A confidence of 1 is in the last bin."""
-    confidence, correct = np.array([0.2, 0.3, 1.0, 0.5]), np.array([True, False, False, True])
-    assert expected_calibration_error(confidence, correct, 2) == pytest.approx(0.25)
+    """Two bins of two images each: |1 - 1.02| and |1 - 1.97|. A confidence of 1 is in the last bin."""
+    confidence, correct = np.array([0.5, 0.52, 1.0, 0.97]), np.array([True, False, False, True])
+    assert expected_calibration_error(confidence, correct) == pytest.approx((0.02 + 0.97) / 4)

@@ -7,7 +7,7 @@ import pytest
 from dvc.utils.serialize import parse_yaml
 
 from src.params.base import check_sections, load_sections, load_yaml
-from src.params.evaluate import EvaluateParams
+from src.params.model import ModelParams
 from src.runtime.errors import PipelineError
 from tests.helpers import ROOT
 from tools.recipes import SCHEMAS, override
@@ -41,7 +41,7 @@ def test_mistake_is_listed_by_its_dotted_key(key: str, text: str, expected: str)
 
 def test_all_mistakes_are_listed_at_once() -> None:
     values = load_yaml(TEXT)
-    del values["evaluate"], values["train"]["epochs"]
+    del values["compute"], values["train"]["epochs"]
     override(values, {"train.epochz": 1, "train.optimizer": "adam", "augmentation.zebra": 1})
     with pytest.raises(PipelineError) as error:
         check_sections(values, SCHEMAS, "params.yaml")
@@ -52,7 +52,7 @@ def test_all_mistakes_are_listed_at_once() -> None:
         "       train.optimizer: found 'adam', expected 'sgd', 'adamw' or 'muon'",
         "       train.epochz: unknown key; did you mean epochs?",
         f"       augmentation.zebra: unknown key; known keys: {keys}",
-        "       evaluate: missing",
+        "       compute: missing",
         "hint: dvc params diff   # correct the values, then: dvc repro",
     ]
 
@@ -72,9 +72,9 @@ def test_contradictions_in_a_section_are_errors(changes: dict[str, str], message
 
 
 def test_only_the_sections_of_a_stage_are_checked(tmp_path: Path) -> None:
-    (tmp_path / "params.yaml").write_text("train: {epochs: many}\nevaluate: {calibration_bins: 15}")
-    sections = load_sections(tmp_path / "params.yaml", {"evaluate": EvaluateParams})
-    assert sections == {"evaluate": EvaluateParams(calibration_bins=15)}
+    (tmp_path / "params.yaml").write_text("train: {epochs: many}\nmodel: {name: dash, pretrained: false}")
+    sections = load_sections(tmp_path / "params.yaml", {"model": ModelParams})
+    assert sections == {"model": ModelParams(name="dash", pretrained=False)}
 
 
 @pytest.mark.parametrize("content", [b"", b"\xff\xfe", b"[]", b"[" * 600, b"a: 1\na: 2", b"a: !!python/name:os.system"])

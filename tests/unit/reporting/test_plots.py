@@ -107,6 +107,6 @@ def test_model_without_mistakes_is_drawn(tmp_path: Path, figures: list[Figure]) 
 
 
 def test_reliability_has_plain_numbers_of_images(tmp_path: Path, figures: list[Figure]) -> None:
-    plots.plot_reliability(tmp_path / "a.png", pd.concat([PREDICTIONS] * 200), 15)
+    plots.plot_reliability(tmp_path / "a.png", pd.concat([PREDICTIONS] * 200))
     assert {"Accuracy by confidence, with 95 % intervals", "1", "10", "100"} <= set(texts(figures))
     assert not [text for text in texts(figures) if "$" in text]
