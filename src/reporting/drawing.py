@@ -1,5 +1,6 @@
 """The style of all figures, and grids of images."""
 
+import math
 import textwrap
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -16,9 +17,17 @@ from src.runtime.files import write_bytes
 # Colors by Okabe and Ito, which color-blind people can distinguish
 BLUE, VERMILION = "#0072B2", "#D55E00"
 GRAY, TEXT_GRAY = "#8A8F98", "#57606A"
-WIDTH, DPI = 9, 120  # of a grid, in inches; pixels per inch
-# Numbers of characters: captions in one row of a grid, one line of a title, one line of a caption
-GRID_CHARACTERS, TITLE_CHARACTERS, MAX_CAPTION = 100, 72, 24
+DPI = 120  # pixels per inch
+
+# Grids of images, in inches
+WIDTH = 9
+MARGIN = 0.1  # around the grid and between images
+TITLE_LINE, CAPTION_LINE = 0.25, 0.17  # heights of one line
+
+MAX_CAPTION = 24  # characters of a line; five such captions fit next to each other
+ROW_CHARACTERS = 5 * (MAX_CAPTION + 2)  # in the captions of one row, with two spaces after each
+TITLE_CHARACTERS = 72  # in one line of a title
+
 STYLE: Any = {  # matplotlib types the keys as literals
     "font.family": "DejaVu Sans",  # comes with matplotlib, so that every machine has it
     "font.size": 11,
@@ -66,37 +75,39 @@ def draw_image_grid(path: Path, images: np.ndarray, captions: Sequence[str], tit
         images: pixels from 0 to 255 [n, height, width] or [n, height, width, 3].
         captions: one per image. Long lines are shortened.
         title: of the figure.
-        columns: the maximum number. Large images can reduce it to five, long captions to three.
+        columns: the maximum number. Few or large images and long captions reduce it to five.
     """
-    lines = [[shorten(line, MAX_CAPTION) for line in caption.split("\n")] for caption in captions] or [[""]]
-    longest = max(len(line) for caption in lines for line in caption)
-    columns = min(columns, max(5, int(WIDTH * DPI) // images.shape[2]))
-    columns = max(1, min(columns, len(images), GRID_CHARACTERS // (longest + 2)))
-    rows = max(1, -(-len(images) // columns))
-    distance = (WIDTH - 0.1) / max(columns, min(5, GRID_CHARACTERS // (longest + 2)))  # inches, of two columns
-    cell, caption_height = min(distance, (WIDTH - 0.1) / 5), 0.21 * max(map(len, lines))
+    texts = [[shorten(line) for line in caption.split("\n")] for caption in captions]
+    longest = max((len(line) for lines in texts for line in lines), default=0)
+    fitting = min(len(images), WIDTH * DPI // images.shape[2], ROW_CHARACTERS // (longest + 2))
+    columns = min(columns, max(5, fitting))
+    rows = math.ceil(len(images) / columns)
     heading = textwrap.wrap(title, TITLE_CHARACTERS)
-    top = 0.2 + 0.25 * len(heading)
-    height = top + rows * (0.966 * cell + caption_height)
+
+    distance = (WIDTH - MARGIN) / columns  # from one image to the next
+    side = distance - MARGIN
+    caption_height = CAPTION_LINE * max(map(len, texts), default=0)
+    row_height = caption_height + side + MARGIN
+    grid_top = 2 * MARGIN + TITLE_LINE * len(heading)
+    height = grid_top + rows * row_height
     with saved_figure(path, WIDTH, height, layout=None) as figure:
-        figure.suptitle("\n".join(heading), x=0.01, y=1 - 0.1 / height, ha="left")
-        axis = figure.add_axes((0, 0, 1, 1), xlim=(0, WIDTH), ylim=(height, 0))  # one axis for all: ten times faster
+        figure.suptitle("\n".join(heading), x=MARGIN / WIDTH, y=1 - MARGIN / height, ha="left")
+        # one axis for all images, in inches from the top left corner, is ten times faster than one per image
+        axis = figure.add_axes((0, 0, 1, 1), xlim=(0, WIDTH), ylim=(height, 0))
         axis.axis("off")
-        for index, (image, caption) in enumerate(zip(images, lines, strict=False)):
+        for index, (image, lines) in enumerate(zip(images, texts, strict=True)):
             row, column = divmod(index, columns)
-            left = 0.1 + (column + 0.5) * distance - cell / 2
-            bottom = top + (row + 1) * (0.966 * cell + caption_height) - 0.1
-            right, above = left + 0.9 * cell, bottom - 0.9 * cell
-            extent = (left, right, bottom, above)
+            left = MARGIN + column * distance
+            top = grid_top + row * row_height + caption_height
+            extent = (left, left + side, top + side, top)
             axis.imshow(image.astype(np.uint8), cmap="gray", vmin=0, vmax=255, extent=extent, aspect="auto")
-            axis.text((left + right) / 2, above - 0.03, "\n".join(caption), fontsize=10, ha="center", va="bottom")
-        if not len(images):
-            axis.text(0.1, height - 0.1, "none", fontsize=10, color=TEXT_GRAY)
+            axis.text(left + side / 2, top - MARGIN / 4, "\n".join(lines), fontsize=9, ha="center", va="bottom")
 
 
-def shorten(text: str, length: int) -> str:
-    """Replace the middle of a text longer than `length` with "…". Keep more of the end, where file names differ."""
-    return text if len(text) <= length else f"{text[: length // 3]}…{text[len(text) + 1 + length // 3 - length :]}"
+def shorten(text: str) -> str:
+    """Replace the middle of a text over `MAX_CAPTION` with "…". Keep more of the end, where file names differ."""
+    start = MAX_CAPTION // 3
+    return text if len(text) <= MAX_CAPTION else f"{text[:start]}…{text[start + 1 - MAX_CAPTION :]}"
 
 
 def to_uint8(images: np.ndarray) -> np.ndarray:

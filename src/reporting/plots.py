@@ -12,7 +12,7 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from src.data.dataset import Dataset
 from src.evaluation.metrics import BINS, confidence_bins, wilson_interval
-from src.reporting.drawing import BLUE, GRAY, MAX_CAPTION, TEXT_GRAY, VERMILION, draw_image_grid, saved_figure, shorten
+from src.reporting.drawing import BLUE, GRAY, TEXT_GRAY, VERMILION, draw_image_grid, saved_figure, shorten
 
 MAX_ILLUSTRATED = 12  # classes; with more, the cells of the confusion matrix are too small for images
 MAX_MISTAKES = 24  # images in mistakes.png
@@ -73,7 +73,7 @@ def plot_confusion_matrix(path: Path, confusion: pd.DataFrame, test: Dataset, pr
         confusion = confusion.iloc[shown, shown]
     counts, classes = confusion.to_numpy(), list(confusion.index)
     errors = counts - np.diag(counts.diagonal())
-    labels = [shorten(name, MAX_CAPTION) for name in classes]
+    labels = [shorten(name) for name in classes]
     has_images = len(classes) <= MAX_ILLUSTRATED
     cell = 0.85 if has_images else 0.3  # inches
     fontsize = min(10, 72 * cell / (0.75 * len(f"{counts.max():,}")))

@@ -7,7 +7,7 @@ import pytest
 from matplotlib.figure import Figure
 from PIL import Image
 
-from src.reporting.drawing import draw_image_grid, saved_figure, to_uint8
+from src.reporting.drawing import DPI, draw_image_grid, saved_figure, to_uint8
 
 
 def images(count: int, side: int = 28) -> np.ndarray:
@@ -37,11 +37,11 @@ def test_figure_that_fails_is_not_saved(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("count", "side", "caption", "title", "height"),
     [
-        (10, 28, "x", "One row of ten", 182),
-        (11, 28, "x", "Two rows", 310),
-        (10, 28, "x", "A title of two lines " * 6, 212),
-        (10, 28, "x" * 20, "Four captions of 20 characters in a row", 748),
-        (10, 224, "x", "Five images of 224 pixels in a row", 517),
+        (10, 28, "x", "One row of ten", 181),
+        (11, 28, "x", "Two rows", 308),
+        (10, 28, "x", "A title of two lines " * 6, 211),
+        (10, 28, "x" * 20, "Five captions of 20 characters in a row", 522),
+        (10, 224, "x", "Five images of 224 pixels in a row", 522),
     ],
 )
 def test_grid_has_as_many_columns_as_images_and_captions_allow(
@@ -54,7 +54,7 @@ def test_grid_has_as_many_columns_as_images_and_captions_allow(
 def test_long_captions_do_not_overlap(tmp_path: Path, figures: list[Figure]) -> None:
     """Captions of 24 wide characters."""
     draw_image_grid(tmp_path / "a.png", images(3), ["mimetypes → applications"] * 3, "Long", columns=6)
-    first, second, third = (text.get_window_extent() for text in figures[0].axes[0].texts)
+    first, second, third = (text.get_window_extent(dpi=DPI) for text in figures[0].axes[0].texts)
     assert 0 < first.x0 < first.x1 < second.x0 < second.x1 < third.x0
 
 
@@ -65,7 +65,7 @@ def test_images_are_drawn_in_their_own_colors(tmp_path: Path, color: tuple[int, 
     picture = picture[..., 0] if len(set(color)) == 1 else picture
     draw_image_grid(tmp_path / "a.png", picture, ["x"], "One", columns=1)
     with Image.open(tmp_path / "a.png") as drawn:
-        assert drawn.convert("RGB").getpixel((108, drawn.height - 108)) == color
+        assert drawn.convert("RGB").getpixel((540, drawn.height - 540)) == color
 
 
 def test_mean_images_are_drawn_like_images(tmp_path: Path) -> None:

@@ -101,7 +101,7 @@ def test_mistakes_show_classes_confidence_and_file_names(tmp_path: Path, figures
 def test_model_without_mistakes_is_drawn(tmp_path: Path, figures: list[Figure]) -> None:
     right = PREDICTIONS.assign(predicted=PREDICTIONS["actual"])
     plots.plot_confident_mistakes(tmp_path / "a.png", TEST_SET, right)
-    assert "none" in texts(figures)
+    assert "Most confident mistakes: 0 of 0 (actual → predicted)" in texts(figures)
     plots.plot_confusion_matrix(tmp_path / "b.png", pd.DataFrame(np.diag([2, 2]), CLASSES, CLASSES), TEST_SET, right)
     assert "Mistakes: 0 of 4 test images, accuracy 100.00%" in texts(figures)
 
