@@ -46,9 +46,7 @@ def plot_train_test_metrics(path: Path, history: pd.DataFrame, measured_on: str,
                     axis.axhline(final[metric], label=f"test {final[metric]:{form}}", **REFERENCE)
                     axis.legend(frameon=False, fontsize=10, labelcolor=TEXT_GRAY)
         losses = history[["train_loss", "validation_loss"]].to_numpy()
-        limit = OUTLIER * np.quantile(losses, 0.9, method="lower")
-        if losses.max() > limit:
-            axes[0, 0].set_ylim(0, limit)
+        axes[0, 0].set_ylim(0, min(1.1 * losses.max(), OUTLIER * np.quantile(losses, 0.9, method="lower")))
         for axis in axes[1]:
             axis.set_xlabel("epoch")
             axis.yaxis.set_major_formatter(PercentFormatter(1.0))
@@ -64,42 +62,36 @@ def plot_confusion_matrix(path: Path, confusion: pd.DataFrame, test: Dataset, pr
         test: the test set.
         predictions: one row per image of the test set: `index`, `actual`, `predicted`, `confidence`.
     """
-    total, correct = confusion.to_numpy().sum(), confusion.to_numpy().trace()
-    title = f"Mistakes: {total - correct:,} of {total:,} test images, accuracy {correct / total:.2%}"
+    counts = confusion.to_numpy()
+    errors = counts - np.diag(counts.diagonal())
+    title = f"Mistakes: {errors.sum():,} of {counts.sum():,} test images, accuracy {counts.trace() / counts.sum():.2%}"
     if len(confusion) > MAX_CLASSES:
         title += f"\nThe {MAX_CLASSES} most confused of {len(confusion):,} classes"
-        mistakes = confusion.sum(axis=0) + confusion.sum(axis=1) - 2 * np.diag(confusion)
-        shown = np.sort(np.argsort(-mistakes, kind="stable")[:MAX_CLASSES])
-        confusion = confusion.iloc[shown, shown]
-    counts, classes = confusion.to_numpy(), list(confusion.index)
-    errors = counts - np.diag(counts.diagonal())
-    labels = [shorten(name) for name in classes]
+    shown = np.sort(np.argsort(-errors.sum(axis=0) - errors.sum(axis=1), kind="stable")[:MAX_CLASSES])
+    counts, errors, classes = counts[np.ix_(shown, shown)], errors[np.ix_(shown, shown)], list(confusion.index[shown])
+    labels, places = [shorten(name) for name in classes], range(len(classes))
+    longest = max(map(len, labels))
     has_images = len(classes) <= MAX_ILLUSTRATED
-    cell = 0.85 if has_images else 0.3  # inches
-    fontsize = min(10, 72 * cell / (0.75 * len(f"{counts.max():,}")))
-    side = max(4.0, cell * len(classes)) + 0.5 + 0.08 * max(map(len, labels))
+    cell, fontsize = (0.85, 10) if has_images else (0.3, 7)  # inches, points
+    side = max(4, cell * len(classes)) + 0.5 + 0.08 * longest  # with axis labels, and 0.08 inches per character
     with saved_figure(path, side, side) as figure:
         axis = figure.subplots()
         axis.set_title(title, pad=12)
         # the square root keeps single mistakes visible; vmax at twice the maximum keeps colors light behind the numbers
         shades: Any = {"vmin": 0, "vmax": 2 * max(1, errors.max()) ** 0.5, "edgecolor": "white", "linewidth": 2}
         colors = mpl.colormaps["Oranges"].with_extremes(bad="#F6F7F9")
-        places = range(len(classes))
         axis.pcolormesh(places, places, np.ma.masked_equal(errors, 0) ** 0.5, cmap=colors, **shades)
         if has_images:
+            bold: Any = {"weight": "bold", "path_effects": [withStroke(linewidth=3, foreground="white")]}
             for row in mistakes_by_confidence(predictions).drop_duplicates(["actual", "predicted"]).itertuples():
                 x, y = classes.index(row.predicted), classes.index(row.actual)
-                extent = (x - 0.28, x + 0.46, y + 0.46, y - 0.28)
+                extent = (x - 0.28, x + 0.46, y + 0.46, y - 0.28)  # to the bottom right of the number
                 axis.imshow(test.images[row.index], cmap="gray", vmin=0, vmax=255, extent=extent, zorder=3)
-        for actual, predicted in np.argwhere(counts):
-            style: Any = {"ha": "center", "va": "center", "color": TEXT_GRAY if actual == predicted else "black"}
-            corner = 0.44 if has_images and actual != predicted else 0
-            if corner:
-                outline = [withStroke(linewidth=3, foreground="white")]
-                style = {"ha": "left", "va": "top", "fontweight": "bold", "path_effects": outline}
-            text = f"{counts[actual, predicted]:,}"
-            axis.text(predicted - corner, actual - corner, text, fontsize=fontsize, **style)
-        axis.set_xticks(places, labels, rotation=0 if max(map(len, labels)) <= SHORT_NAME else 90)
+                axis.text(x - 0.44, y - 0.44, f"{counts[y, x]:,}", fontsize=fontsize, va="top", **bold)
+        for y, x in np.argwhere(counts - errors if has_images else counts):
+            color = TEXT_GRAY if x == y else "black"
+            axis.text(x, y, f"{counts[y, x]:,}", fontsize=fontsize, color=color, ha="center", va="center")
+        axis.set_xticks(places, labels, rotation=0 if longest <= SHORT_NAME else 90)
         axis.set_yticks(places, labels)
         limits = np.array([-0.5, len(classes) - 0.5])
         axis.set(xlabel="predicted", ylabel="actual", aspect="equal", xlim=limits, ylim=limits[::-1])
