@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Iterable, Mapping
-from itertools import combinations
+from itertools import combinations_with_replacement
 from typing import Any
 
 import numpy as np
@@ -44,7 +44,7 @@ def audit(splits: Mapping[str, Dataset]) -> tuple[dict[str, Any], Findings]:
     """
     findings: Findings = {}
     for name, split in splits.items():
-        blank = [index for index, image in enumerate(split.images) if is_blank(image)]
+        blank = [index for index, image in enumerate(split.images) if (image == image[0, 0]).all()]
         findings["blank", name] = [(split.name(index), "") for index in blank]
         least = RARE if name == "train" else 1
         counts = zip(split.classes, split.counts(), strict=True)
@@ -58,54 +58,39 @@ def audit(splits: Mapping[str, Dataset]) -> tuple[dict[str, Any], Findings]:
 
     digests = {name: [hashlib.sha256(image).digest() for image in split.images] for name, split in splits.items()}
     vectors = {name: thumbnail_vectors(split.images) for name, split in splits.items() if split.files}
-
-    def list_copies(kind: str, a: str, b: str) -> None:
-        """List exact and near copies in split `b` of images in split `a`."""
-        copies = find_copies(digests[a], digests[b], within=a == b)
-        matches = {kind: (copies, "equals")}
-        if {a, b} <= vectors.keys():
-            near = np.where(copies < 0, find_similar(vectors[a], vectors[b], within=a == b), -1)
-            matches[f"near_{kind}"] = (near, "resembles")
-        for finding, (match, verb) in matches.items():
-            pairs = [(i, j) for i, j in enumerate(match.tolist()) if j >= 0]
-            place = a if a == b else f"{a} and {b}"
-            findings[finding, place] = [(splits[b].name(i), f"{verb} {splits[a].name(j)}") for i, j in pairs]
-
-    for name in splits:
-        list_copies("duplicates", name, name)
-    for a, b in combinations(splits, 2):
+    for a, b in combinations_with_replacement(splits, 2):
+        first, second, within = splits[a], splits[b], a == b
         # if prepare.validation is 0, the test set is also the validation set
-        if (digests[a], splits[a].files) != (digests[b], splits[b].files):
-            list_copies("cross_split_duplicates", a, b)
+        if not within and (digests[a], first.files) == (digests[b], second.files):
+            continue
+        kind, place = ("duplicates", a) if within else ("cross_split_duplicates", f"{a} and {b}")
+        copies = find_copies(digests[a], digests[b], within)
+        findings[kind, place] = [(second.name(i), f"equals {first.name(j)}") for i, j in copies.items()]
+        if first.files and second.files:
+            near = find_similar(vectors[a], vectors[b], within)
+            rows = [(second.name(i), f"resembles {first.name(j)}") for i, j in near.items() if i not in copies]
+            findings[f"near_{kind}", place] = rows
 
     report: dict[str, Any] = {"classes": list(next(iter(splits.values())).classes)}
     for name, split in splits.items():
-        report[name] = _measure(split, {key: len(rows) for (key, place), rows in findings.items() if place == name})
-    report["cross_split_duplicates"] = {}
-    for (finding, place), rows in findings.items():
+        report[name] = _measure(split, {kind: len(rows) for (kind, place), rows in findings.items() if place == name})
+    for (kind, place), rows in findings.items():
         if place not in splits:
-            report.setdefault(finding, {})[place] = len(rows)
+            report.setdefault(kind, {})[place] = len(rows)
     return report, findings
 
 
-def is_blank(image: np.ndarray) -> bool:
-    """Return whether all pixels of an image [height, width, ...] are equal."""
-    return bool((image[1:] == image[:-1]).all() and (image[0, 1:] == image[0, :-1]).all())
-
-
-def find_copies(first: list[bytes], second: list[bytes], within: bool) -> np.ndarray:
-    """Return the index in `first` of an equal item for each item of `second`, or -1: int64 [n].
+def find_copies(first: list[bytes], second: list[bytes], within: bool) -> dict[int, int]:
+    """Map the index of each item of `second` that is in `first` to its first index there.
 
     Args:
         first: the items to search.
         second: the items to find.
         within: `first` and `second` are the same list; only earlier items count.
     """
-    positions: dict[bytes, int] = {}
-    for index, item in enumerate(first):
-        positions.setdefault(item, index)
-    copies = np.array([positions.get(item, -1) for item in second])
-    return np.where(copies == np.arange(len(copies)), -1, copies) if within else copies
+    positions = {item: index for index, item in reversed(list(enumerate(first)))}
+    matches = {index: positions[item] for index, item in enumerate(second) if item in positions}
+    return {index: match for index, match in matches.items() if not within or match < index}
 
 
 def thumbnail_vectors(images: Iterable[np.ndarray]) -> Tensor:
@@ -123,21 +108,21 @@ def thumbnail_vectors(images: Iterable[np.ndarray]) -> Tensor:
     return vectors / length.clamp(min=FLAT * vectors.shape[1] ** 0.5)
 
 
-def find_similar(first: Tensor, second: Tensor, within: bool) -> np.ndarray:
-    """Return the index in `first` of the most similar thumbnail for each of `second`, or -1 below `SIMILAR`: int64 [n].
+def find_similar(first: Tensor, second: Tensor, within: bool) -> dict[int, int]:
+    """Map the index of each thumbnail of `second` that resembles one of `first` to the index of the most similar one.
 
     Args:
         first: float32 [m, pixels], from `thumbnail_vectors`.
         second: float32 [n, pixels].
         within: `first` and `second` are the same list; only earlier items count.
     """
-    matches = []
+    matches: dict[int, int] = {}
     for start in tqdm(range(0, len(second), BLOCK), "comparing", leave=False, disable=None):
         similarity = second[start : start + BLOCK] @ (first[: start + BLOCK] if within else first).T
         # tril_ zeroes the similarity of an image to itself and to later images
         best, index = (similarity.tril_(start - 1) if within else similarity).max(dim=1)
-        matches.append(torch.where(best >= SIMILAR, index, -1))
-    return torch.cat(matches).numpy()
+        matches |= {start + i: int(index[i]) for i in (best >= SIMILAR).nonzero().flatten().tolist()}
+    return matches
 
 
 def _measure(split: Dataset, counts: Mapping[str, int]) -> dict[str, Any]:
@@ -166,21 +151,20 @@ def check_audit(report: Mapping[str, Any], findings: Findings, settings: Inspect
     Raises:
         PipelineError: names each problem, its first three files, and the parameters that accept it.
     """
-    problems: list[str] = []
-    accept: dict[str, Any] = {}  # parameters that accept the problems
+    problems, options = [], ""
     counts = zip(report["classes"], report["train"]["class_counts"], strict=True)
     if missing := [label for label, count in counts if count == 0]:
         problems.append(f"train: no image of class {', '.join(missing)}")
-    for (finding, place), rows in findings.items():
-        key, count = f"max_{finding}", len(rows)
-        limit = getattr(settings, key, None)  # other findings are only listed
-        if limit is not None and count > limit:
-            names = ", ".join(f"{file} {detail}".strip() for file, detail in rows[:3]) + ", ..." * (count > 3)
-            what = {"blank": "blank images", "cross_split_duplicates": "exact copies of images"}[finding]
-            problems.append(f"{place}: {count:,} {what}, expected at most {limit}: {names}")
-            accept[f"inspect.{key}"] = max(accept.get(f"inspect.{key}", 0), count)
+    for kind, what in {"blank": "blank images", "cross_split_duplicates": "exact copies of images"}.items():
+        limit = getattr(settings, f"max_{kind}")
+        refused = {place: rows for (key, place), rows in findings.items() if key == kind and len(rows) > limit}
+        for place, rows in refused.items():
+            names = ", ".join(f"{file} {detail}".strip() for file, detail in rows[:3]) + ", ..." * (len(rows) > 3)
+            problems.append(f"{place}: {len(rows):,} {what}, expected at most {limit}: {names}")
+        if refused:
+            options += f" -S inspect.max_{kind}={max(map(len, refused.values()))}"
     if problems:
-        options = " ".join(f"-S {key}={value}" for key, value in accept.items())
-        accepts = f"dvc exp run {options}   # accepts this"
-        hint = "dvc repro   # after adding images of every class" if missing else accepts
+        hint = (
+            "dvc repro   # after adding images of every class" if missing else f"dvc exp run{options}   # accepts this"
+        )
         raise PipelineError("\n".join([f"the audit of {source} failed:", *problems]), hint)

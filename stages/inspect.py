@@ -32,19 +32,17 @@ def main(
     write_csv(metrics_dir / "findings.csv", ["finding", "split", "file", "detail"], rows)
     check_audit(report, findings, inspect, prepared)
     train_set = splits["train"]
-    counts = [split.counts().tolist() for split in splits.values()]
-    write_csv(metrics_dir / "class_balance.csv", ["class", *splits], zip(train_set.classes, *counts, strict=True))
+    counts = [report[split]["class_counts"] for split in SPLITS]
+    write_csv(metrics_dir / "class_balance.csv", ["class", *SPLITS], zip(train_set.classes, *counts, strict=True))
 
-    order = np.random.default_rng(SEED).permutation(len(train_set))
-    samples = train_set[order[: inspect.samples]]
+    samples = train_set[np.random.default_rng(SEED).permutation(len(train_set))[: inspect.samples]]
     names = [train_set.classes[label] for label in samples.labels]
     plot_sample_training_images(metrics_dir / "samples.png", samples.images, names, "Training images")
     augmentations = sample_augmentations(len(samples), augmentation, torch.Generator().manual_seed(SEED))
     mean = np.atleast_1d(report["train"]["mean"]).tolist()
     augmented = augment(to_float(torch.from_numpy(samples.images)), augmentations, mean, augmentation.interpolation)
-    changes = ", ".join(f"{key} {value:g}" for key, value in augmentation if value and key != "interpolation")
-    title = f"After augmentation: {changes or 'none'}"
-    plot_sample_training_images(metrics_dir / "augmented.png", to_uint8(augmented.numpy()), names, title)
+    pixels = to_uint8(augmented.numpy())
+    plot_sample_training_images(metrics_dir / "augmented.png", pixels, names, "After augmentation")
     sizes = ", ".join(f"{len(split):,} {name}" for name, split in splits.items())
     found = f", findings in {metrics_dir / 'findings.csv'}: {len(rows):,}" if rows else ""
     print(f"audit passed: {sizes} images{found}", flush=True)
