@@ -67,16 +67,11 @@ def wilson_interval(correct: Any, count: Any) -> tuple[Any, Any]:
 
     Args:
         correct: the number of successes: an int or an array.
-        count: the number of trials: an int or an array of the same shape.
+        count: the number of trials: an int or an array of the same shape, above 0.
 
     Returns:
         The lower and upper limits, from 0 to 1, in the shape of the arguments.
-
-    Raises:
-        ValueError: there are no trials, or more successes than trials.
     """
-    if not np.all((correct >= 0) & (correct <= count) & (count > 0)):
-        raise ValueError(f"{correct} correct of {count}")
     proportion, spread = correct / count, Z95 * Z95 / count
     middle = (proportion + spread / 2) / (1 + spread)
     half = Z95 * np.sqrt(proportion * (1 - proportion) / count + spread / (4 * count)) / (1 + spread)

@@ -55,12 +55,6 @@ def test_wilson_interval_by_hand() -> None:
     assert high == pytest.approx([0.9433178, 0.9953355, 0.2775328, 1], abs=2e-6)
 
 
-@pytest.mark.parametrize(("correct", "count"), [(0, 0), (3, 2), (-1, 2)])
-def test_wilson_interval_refuses_impossible_counts(correct: int, count: int) -> None:
-    with pytest.raises(ValueError, match=f"{correct} correct of {count}"):
-        wilson_interval(correct, count)
-
-
 def test_expected_calibration_error_by_hand() -> None:
     """Two bins of two images each: |1 - 1.02| and |1 - 1.97|. A confidence of 1 is in the last bin."""
     confidence, correct = np.array([0.5, 0.52, 1.0, 0.97]), np.array([True, False, False, True])
