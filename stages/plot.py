@@ -18,9 +18,8 @@ def main(prepared: Path, model_path: Path, metrics_dir: Path) -> None:
     test_set = load_split(prepared, "test")
     with explain_damage("train", model_path, "a model of this pipeline"):
         _, metadata = load_tensors(model_path)
-    audit, training, evaluation = (
-        json.loads((metrics_dir / f"{stage}.json").read_text()) for stage in ("inspect", "train", "evaluate")
-    )
+    names = ("inspect", "train", "evaluate")
+    reports = {name: json.loads((metrics_dir / f"{name}.json").read_text()) for name in names}
     history = pd.read_csv(metrics_dir / "history.csv")
     predictions = read_predictions(metrics_dir / "predictions.csv")
     confusion = pd.crosstab(predictions["actual"], predictions["predicted"])
@@ -29,13 +28,12 @@ def main(prepared: Path, model_path: Path, metrics_dir: Path) -> None:
     is_test_set = metadata["run"]["data"]["validation"] == read_digest(split_path(prepared, "test"))
     measured_on = "test" if is_test_set else "validation"
 
-    plots.plot_train_test_metrics(metrics_dir / "curves.png", history, measured_on, evaluation)
+    plots.plot_train_test_metrics(metrics_dir / "curves.png", history, measured_on, reports["evaluate"])
     plots.plot_confusion_matrix(metrics_dir / "confusion.png", confusion, test_set, predictions)
     plots.plot_confident_mistakes(metrics_dir / "mistakes.png", test_set, predictions)
     plots.plot_reliability(metrics_dir / "reliability.png", predictions)
-    card = metrics_dir / "model_card.md"
-    write_text(card, model_card(metadata, model_path, audit, training, evaluation, confusion, measured_on))
-    print(f"wrote four plots to {metrics_dir} and the model card to {card}", flush=True)
+    write_text(metrics_dir / "model_card.md", model_card(metadata, model_path, reports, confusion, measured_on))
+    print(f"wrote four plots and the model card to {metrics_dir}", flush=True)
 
 
 if __name__ == "__main__":

@@ -15,15 +15,13 @@ FIGURES = ["confusion.png", "curves.png", "mistakes.png", "reliability.png"]
 METADATA = {
     "network": "dash",
     "source": "folder",
-    "test_time_augmentation": False,
     "environment": {"torch": "2.14.1", "device": "cpu", "precision": "float32"},
 }
-TRAIN = {"epochs": 2, "optimizer": "muon", "learning_rate": 0.1, "batch_size": 64}
 
 
 def write_model(folder: Path, validation: str) -> None:
     """Write a model without weights, which names the SHA-256 of its validation set."""
-    run = {"model": {}, "train": TRAIN, "data": {"validation": validation}}
+    run = {"model": {}, "train": {}, "data": {"validation": validation}}
     save_tensors(folder / "data/model/model.safetensors", {}, METADATA | {"run": run})
 
 
@@ -50,9 +48,8 @@ def test_plot_writes_four_figures_and_the_model_card(evaluated: Path) -> None:
     run_stage_in(evaluated, "plot", check=True)
     assert sorted(path.name for path in (evaluated / "metrics").glob("*.png")) == FIGURES
     card = (evaluated / "metrics/model_card.md").read_text()
-    assert "into 3 classes: 0, NA, dog." in card
     assert "| accuracy | 0.8333, 95 % interval 0.4000 to 0.9000 |" in card
-    assert "| accuracy on 6 validation images after training" in card
+    assert "| accuracy on 6 validation images" in card
     assert "| dog | 2 | 0.0000 |" in card
     assert "| dog | NA | 2 |" in card
 
@@ -60,4 +57,4 @@ def test_plot_writes_four_figures_and_the_model_card(evaluated: Path) -> None:
 def test_model_that_was_validated_on_the_test_set_says_so(evaluated: Path) -> None:
     write_model(evaluated, read_digest(evaluated / "data/prepared/test.safetensors"))
     run_stage_in(evaluated, "plot", check=True)
-    assert "| accuracy on 6 test images after training" in (evaluated / "metrics/model_card.md").read_text()
+    assert "| accuracy on 6 test images" in (evaluated / "metrics/model_card.md").read_text()
