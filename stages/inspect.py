@@ -41,8 +41,7 @@ def main(
     augmentations = sample_augmentations(len(samples), augmentation, torch.Generator().manual_seed(SEED))
     mean = np.atleast_1d(report["train"]["mean"]).tolist()
     augmented = augment(to_float(torch.from_numpy(samples.images)), augmentations, mean, augmentation.interpolation)
-    pixels = to_uint8(augmented.numpy())
-    plot_sample_training_images(metrics_dir / "augmented.png", pixels, names, "After augmentation")
+    plot_sample_training_images(metrics_dir / "augmented.png", to_uint8(augmented.numpy()), names, "After augmentation")
     sizes = ", ".join(f"{len(split):,} {name}" for name, split in splits.items())
     found = f", findings in {metrics_dir / 'findings.csv'}: {len(rows):,}" if rows else ""
     print(f"audit passed: {sizes} images{found}", flush=True)

@@ -28,7 +28,7 @@ def main(prepared: Path, model_path: Path, metrics_dir: Path) -> None:
     is_test_set = metadata["run"]["data"]["validation"] == read_digest(split_path(prepared, "test"))
     measured_on = "test" if is_test_set else "validation"
 
-    plots.plot_train_test_metrics(metrics_dir / "curves.png", history, measured_on, reports["evaluate"])
+    plots.plot_train_test_metrics(metrics_dir / "curves.png", history, measured_on)
     plots.plot_confusion_matrix(metrics_dir / "confusion.png", confusion, test_set, predictions)
     plots.plot_confident_mistakes(metrics_dir / "mistakes.png", test_set, predictions)
     plots.plot_reliability(metrics_dir / "reliability.png", predictions)

@@ -26,16 +26,12 @@ TITLE_LINE, CAPTION_LINE = 0.25, 0.17  # heights of one line
 
 MAX_CAPTION = 24  # characters of a line; five such captions fit next to each other
 ROW_CHARACTERS = 5 * (MAX_CAPTION + 2)  # in the captions of one row, with two spaces after each
-TITLE_CHARACTERS = 72  # in one line of a title
 
 STYLE: Any = {  # matplotlib types the keys as literals
     "font.family": "DejaVu Sans",  # comes with matplotlib, so that every machine has it
     "font.size": 11,
     "text.parse_math": False,  # a $ in a name is a $
-    "text.color": "#24292F",
     "axes.edgecolor": "#B9BEC6",
-    "axes.labelcolor": "#24292F",
-    "axes.titlesize": 12,
     "axes.titleweight": "bold",
     "axes.titlelocation": "left",
     "axes.spines.top": False,
@@ -43,10 +39,6 @@ STYLE: Any = {  # matplotlib types the keys as literals
     "axes.grid": True,
     "axes.axisbelow": True,
     "grid.color": "#E7E9ED",
-    "xtick.color": TEXT_GRAY,
-    "ytick.color": TEXT_GRAY,
-    "lines.linewidth": 2,
-    "figure.titlesize": 14,
     "figure.titleweight": "bold",
 }
 
@@ -81,15 +73,14 @@ def draw_image_grid(path: Path, images: np.ndarray, captions: Sequence[str], tit
     longest = max((len(line) for lines in texts for line in lines), default=0)
     fitting = min(len(images), WIDTH * DPI // images.shape[2], ROW_CHARACTERS // (longest + 2))
     columns = min(columns, max(5, fitting))
-    rows = math.ceil(len(images) / columns)
-    heading = textwrap.wrap(title, TITLE_CHARACTERS)
+    heading = textwrap.wrap(title)
 
     distance = (WIDTH - MARGIN) / columns  # from one image to the next
     side = distance - MARGIN
     caption_height = CAPTION_LINE * max(map(len, texts), default=0)
     row_height = caption_height + side + MARGIN
     grid_top = 2 * MARGIN + TITLE_LINE * len(heading)
-    height = grid_top + rows * row_height
+    height = grid_top + math.ceil(len(images) / columns) * row_height
     with saved_figure(path, WIDTH, height, layout=None) as figure:
         figure.suptitle("\n".join(heading), x=MARGIN / WIDTH, y=1 - MARGIN / height, ha="left")
         # one axis for all images, in inches from the top left corner, is ten times faster than one per image
@@ -106,8 +97,7 @@ def draw_image_grid(path: Path, images: np.ndarray, captions: Sequence[str], tit
 
 def shorten(text: str) -> str:
     """Replace the middle of a text over `MAX_CAPTION` with "…". Keep more of the end, where file names differ."""
-    start = MAX_CAPTION // 3
-    return text if len(text) <= MAX_CAPTION else f"{text[:start]}…{text[start + 1 - MAX_CAPTION :]}"
+    return text if len(text) <= MAX_CAPTION else f"{text[:8]}…{text[9 - MAX_CAPTION :]}"
 
 
 def to_uint8(images: np.ndarray) -> np.ndarray:

@@ -1,6 +1,5 @@
 """The figures of the plot stage."""
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,39 +13,27 @@ from src.data.dataset import Dataset
 from src.evaluation.metrics import BINS, confidence_bins, wilson_interval
 from src.reporting.drawing import BLUE, GRAY, TEXT_GRAY, VERMILION, draw_image_grid, saved_figure, shorten
 
-MAX_ILLUSTRATED = 12  # classes; with more, the cells of the confusion matrix are too small for images
 MAX_MISTAKES = 24  # images in mistakes.png
-MAX_CLASSES = 50  # in the confusion matrix; with more, it shows those with the most mistakes
-OUTLIER = 10  # times the 90 % quantile of the losses; higher ones are outside the figure
+MAX_CLASSES = 12  # in the confusion matrix; the one that DVC draws from predictions.csv has all
 SHORT_NAME = 5  # characters of a class name that fits next to another one
-REFERENCE: Any = {"color": GRAY, "linewidth": 1, "linestyle": "--", "zorder": 1}
 
 
-def plot_train_test_metrics(path: Path, history: pd.DataFrame, measured_on: str, final: Mapping[str, float]) -> None:
+def plot_train_test_metrics(path: Path, history: pd.DataFrame, measured_on: str) -> None:
     """Draw loss and accuracy over epochs in a 2 x 2 grid: the notebook's function of this name.
 
     Args:
         path: the PNG file.
         history: `epoch`, and loss and accuracy of `train` and `validation`.
         measured_on: the split behind the `validation` columns: "validation", or "test" if there is no validation set.
-        final: `loss` and `accuracy` of the trained model on the test set, drawn as dashed lines if there is a
-            validation set.
     """
     splits = [("train", "Training", BLUE), ("validation", measured_on.capitalize(), VERMILION)]
     with saved_figure(path, 9, 6) as figure:
-        figure.suptitle("Training history", x=0.01, ha="left")
         axes = figure.subplots(2, 2, sharex=True, sharey="row")
         for column, (split, name, color) in enumerate(splits):
             for row, (metric, form) in enumerate([("loss", ".4f"), ("accuracy", ".2%")]):
                 axis, values = axes[row, column], history[f"{split}_{metric}"]
                 axis.set_title(f"{name} {metric}: {values.iloc[-1]:{form}}")
                 axis.plot(history["epoch"], values, color=color, marker="o", markersize=4)
-                axis.margins(x=0.08, y=0.15)
-                if split == measured_on:  # false in both columns if measured_on is "test": no reference line
-                    axis.axhline(final[metric], label=f"test {final[metric]:{form}}", **REFERENCE)
-                    axis.legend(frameon=False, fontsize=10, labelcolor=TEXT_GRAY)
-        losses = history[["train_loss", "validation_loss"]].to_numpy()
-        axes[0, 0].set_ylim(0, min(1.1 * losses.max(), OUTLIER * np.quantile(losses, 0.9, method="lower")))
         for axis in axes[1]:
             axis.set_xlabel("epoch")
             axis.yaxis.set_major_formatter(PercentFormatter(1.0))
@@ -54,7 +41,7 @@ def plot_train_test_metrics(path: Path, history: pd.DataFrame, measured_on: str,
 
 
 def plot_confusion_matrix(path: Path, confusion: pd.DataFrame, test: Dataset, predictions: pd.DataFrame) -> None:
-    """Draw the confusion matrix of at most `MAX_CLASSES` classes. If there are few, cells show a mistake.
+    """Draw the confusion matrix of the `MAX_CLASSES` most confused classes, with a mistake in each cell that has some.
 
     Args:
         path: the PNG file.
@@ -68,12 +55,11 @@ def plot_confusion_matrix(path: Path, confusion: pd.DataFrame, test: Dataset, pr
     if len(confusion) > MAX_CLASSES:
         title += f"\nThe {MAX_CLASSES} most confused of {len(confusion):,} classes"
     shown = np.sort(np.argsort(-errors.sum(axis=0) - errors.sum(axis=1), kind="stable")[:MAX_CLASSES])
-    counts, errors, classes = counts[np.ix_(shown, shown)], errors[np.ix_(shown, shown)], list(confusion.index[shown])
+    counts, errors, classes = counts[np.ix_(shown, shown)], errors[np.ix_(shown, shown)], confusion.index[shown]
+    examples = mistakes_by_confidence(predictions).groupby(["actual", "predicted"])["index"].first()
     labels, places = [shorten(name) for name in classes], range(len(classes))
     longest = max(map(len, labels))
-    has_images = len(classes) <= MAX_ILLUSTRATED
-    cell, fontsize = (0.85, 10) if has_images else (0.3, 7)  # inches, points
-    side = max(4, cell * len(classes)) + 0.5 + 0.08 * longest  # with axis labels, and 0.08 inches per character
+    side = max(6, 0.85 * len(classes)) + 0.5 + 0.08 * longest  # inches: cells, axis labels, characters of class names
     with saved_figure(path, side, side) as figure:
         axis = figure.subplots()
         axis.set_title(title, pad=12)
@@ -81,16 +67,16 @@ def plot_confusion_matrix(path: Path, confusion: pd.DataFrame, test: Dataset, pr
         shades: Any = {"vmin": 0, "vmax": 2 * max(1, errors.max()) ** 0.5, "edgecolor": "white", "linewidth": 2}
         colors = mpl.colormaps["Oranges"].with_extremes(bad="#F6F7F9")
         axis.pcolormesh(places, places, np.ma.masked_equal(errors, 0) ** 0.5, cmap=colors, **shades)
-        if has_images:
-            bold: Any = {"weight": "bold", "path_effects": [withStroke(linewidth=3, foreground="white")]}
-            for row in mistakes_by_confidence(predictions).drop_duplicates(["actual", "predicted"]).itertuples():
-                x, y = classes.index(row.predicted), classes.index(row.actual)
+        bold: Any = {"weight": "bold", "path_effects": [withStroke(linewidth=3, foreground="white")]}
+        for y, x in np.argwhere(counts):
+            number = f"{counts[y, x]:,}"
+            if x == y:
+                axis.text(x, y, number, fontsize=10, color=TEXT_GRAY, ha="center", va="center")
+            else:
+                image = test.images[examples[classes[y], classes[x]]]
                 extent = (x - 0.28, x + 0.46, y + 0.46, y - 0.28)  # to the bottom right of the number
-                axis.imshow(test.images[row.index], cmap="gray", vmin=0, vmax=255, extent=extent, zorder=3)
-                axis.text(x - 0.44, y - 0.44, f"{counts[y, x]:,}", fontsize=fontsize, va="top", **bold)
-        for y, x in np.argwhere(counts - errors if has_images else counts):
-            color = TEXT_GRAY if x == y else "black"
-            axis.text(x, y, f"{counts[y, x]:,}", fontsize=fontsize, color=color, ha="center", va="center")
+                axis.imshow(image, cmap="gray", vmin=0, vmax=255, extent=extent, zorder=3)
+                axis.text(x - 0.44, y - 0.44, number, fontsize=10, va="top", **bold)
         axis.set_xticks(places, labels, rotation=0 if longest <= SHORT_NAME else 90)
         axis.set_yticks(places, labels)
         limits = np.array([-0.5, len(classes) - 0.5])
@@ -123,7 +109,7 @@ def plot_reliability(path: Path, predictions: pd.DataFrame) -> None:
     with saved_figure(path, 7, 7) as figure:
         above, below = figure.subplots(2, 1, sharex=True, height_ratios=[3, 1])
         above.set_title("Accuracy by confidence, with 95 % intervals")
-        above.plot([0, 1], [0, 1], **REFERENCE)
+        above.plot([0, 1], [0, 1], "--", color=GRAY, linewidth=1, zorder=1)
         above.vlines(confidence, *wilson_interval(correct, count), color=BLUE, linewidth=5, alpha=0.3)
         above.plot(confidence, correct / count, "o", color=BLUE)
         above.set_ylabel("accuracy")
