@@ -15,6 +15,7 @@ from src.reporting.drawing import BLUE, GRAY, TEXT_GRAY, VERMILION, draw_image_g
 
 MAX_MISTAKES = 24  # images in mistakes.png
 MAX_CLASSES = 12  # in the confusion matrix; the one that DVC draws from predictions.csv has all
+OUTLIER = 10  # times the 90 % quantile of the losses; higher ones are outside the figure
 SHORT_NAME = 5  # characters of a class name that fits next to another one
 
 
@@ -34,6 +35,10 @@ def plot_train_test_metrics(path: Path, history: pd.DataFrame, measured_on: str)
                 axis, values = axes[row, column], history[f"{split}_{metric}"]
                 axis.set_title(f"{name} {metric}: {values.iloc[-1]:{form}}")
                 axis.plot(history["epoch"], values, color=color, marker="o", markersize=4)
+        losses = history[["train_loss", "validation_loss"]].to_numpy()
+        limit = OUTLIER * np.quantile(losses, 0.9, method="lower")
+        if losses.max() > limit:
+            axes[0, 0].set_ylim(0, limit)
         for axis in axes[1]:
             axis.set_xlabel("epoch")
             axis.yaxis.set_major_formatter(PercentFormatter(1.0))
