@@ -1,13 +1,24 @@
 """Convert batches of images to normalized floats."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from src.data.dataset import pixel_statistics
-from src.params.normalize import Normalize
+
+
+@dataclass(frozen=True)
+class Normalize:
+    """Mean and standard deviation of each channel, for pixels from 0 to 1."""
+
+    mean: list[float]
+    std: list[float]
+
+
+IMAGENET = Normalize([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])  # expected by torchvision's pretrained weights
 
 
 def to_float(images: Tensor) -> Tensor:
@@ -38,7 +49,7 @@ def to_device(values: Tensor, device: torch.device) -> Tensor:
 
 
 def measure_normalization(images: np.ndarray) -> Normalize:
-    """Return the mean and standard deviation of each channel, with four digits: `train.normalize: auto`.
+    """Return the mean and standard deviation of each channel, with four digits.
 
     Args:
         images: uint8 [n, height, width] or [n, height, width, 3].

@@ -30,7 +30,7 @@ def main(
 ) -> None:
     train_set, validation_set = load_split(prepared, "train"), load_split(prepared, "validation")
     shape = train_set.image_shape
-    train.check(len(train_set), shape[0], compute.processes)
+    train.check(len(train_set), compute.processes)
     augmentation.check(*shape[:2])
     setup = set_up_device(compute)
     net = build_network(model, len(train_set.classes), shape, train.seed)
@@ -54,7 +54,7 @@ def main(
 
     checkpoint = Checkpoint(main_checkout(checkpoints), run_hash(run), setup.environment)
     with explain_torch_errors(train.batch_size), checkpoint.exclusive():
-        state = loop.create_train_state(net, train_set, train, augmentation, setup)
+        state = loop.create_train_state(net, train_set, train, augmentation, setup, model.pretrained)
         loop.train(state, train_set, validation_set, checkpoint, on_eval=write_metrics)
         if is_main_process():
             save_model(model_path, state.classifier, train_set, setup.environment, run)

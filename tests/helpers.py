@@ -27,7 +27,7 @@ from src.models.inference import Classifier
 from src.models.model_file import save_model
 from src.models.registry import create_model
 from src.params.base import load_yaml
-from src.params.normalize import Normalize
+from src.preprocessing import Normalize
 from src.runtime.cli import run_stage
 from src.runtime.signals import SIGNALS
 from src.sources.idx import write_idx

@@ -67,12 +67,8 @@ def expand_grid(recipe: Mapping[str, Any], options: Sequence[str]) -> dict[Job, 
 def job_params(job: Job) -> Values:
     """Return the parameters of a job: params.yaml with its overrides."""
     params = load_params({item.key_or_group: item.value() for item in to_hydra_overrides(job)})
-    return flatten_params({name: section.model_dump() for name, section in vars(params).items()})
-
-
-def flatten_params(values: dict[str, Any]) -> Values:
-    """Return nested parameters by dotted key, with lists as text, as `dvc.api.exp_show` returns them."""
-    return {key: str(value) if isinstance(value, list) else value for key, value in flatten(values).items()}
+    values: Values = flatten({name: section.model_dump() for name, section in vars(params).items()})
+    return values
 
 
 def load_experiments() -> pd.DataFrame:
@@ -126,13 +122,10 @@ def nearest_recipe(experiment: Mapping[str, Any], base: Values) -> str:
         experiment: a row of `load_experiments`.
         base: params.yaml of this commit, which the recipes change.
     """
-    # an experiment may have train.normalize.mean where the base has train.normalize; exp_show shows the other as None
-    names = {tuple(key.split(".")[:2]) for key in base}
-    params = {key: experiment[key] for key in experiment if tuple(key.split(".")[:2]) in names}
     differences = {}
     for name, recipe in RECIPES.items():
         expected = base | recipe | {SEED: experiment[SEED]}
-        changed = {key: value for key, value in params.items() if value not in ("None", expected.get(key))}
+        changed = {key: experiment[key] for key in base if experiment[key] != expected[key]}
         differences[name] = [f"{key}={str(value).removesuffix('.0')}" for key, value in changed.items()]
     nearest = min(differences, key=lambda name: len(differences[name]))
     return " ".join([nearest, *differences[nearest]])
@@ -170,7 +163,7 @@ def main() -> None:
         is_sweep = options.recipe or settings
         jobs = expand_grid(load_recipe(options.recipe or "default"), settings) if is_sweep else {}
         pending = run(jobs) if jobs else []
-        base = flatten_params(dvc.api.params_show(str(PARAMS), rev="HEAD"))
+        base = flatten(dvc.api.params_show(str(PARAMS), rev="HEAD"))
         print(leaderboard(load_experiments(), base))
         if pending:
             hint = "dvc queue status   # failed: `dvc queue logs NAME`; running without a worker: `dvc queue kill NAME`"

@@ -9,8 +9,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from src.data.dataset import Dataset
-from src.params.normalize import Normalize
-from src.preprocessing import normalize, to_float
+from src.preprocessing import Normalize, normalize, to_float
 
 EVALUATION_BATCH = 500  # images; fixed, because a different size may change the last bits
 EVALUATION_PIXELS = 2_500_000  # per batch, at most: 49 images of 224 x 224, with which resnet50 takes 1 GB

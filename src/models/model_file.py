@@ -14,7 +14,7 @@ from src.data.tensor_file import explain_damage, load_tensors, save_tensors
 from src.models.inference import Classifier
 from src.models.registry import create_model
 from src.params.base import Section
-from src.params.normalize import Normalize
+from src.preprocessing import Normalize
 from src.runtime.errors import PipelineError
 
 

@@ -59,9 +59,7 @@ def check_sections(values: Any, schemas: Mapping[str, type[Section]], source: ob
         except KeyError:
             problems.append(f"{name}: missing")
         except ValidationError as error:
-            # pydantic lists a mistake in train.normalize once for each alternative
-            items = [item for item in error.errors() if item["loc"][-1:] != ("literal['auto']",)]
-            problems += [_describe(name, schema, item) for item in items]
+            problems += [_describe(name, schema, item) for item in error.errors()]
     if problems:
         count = f"{len(problems)} mistake" + "s" * (len(problems) > 1)
         raise PipelineError("\n".join([f"{source} has {count}:", *problems]), HINT)
@@ -75,7 +73,7 @@ def load_yaml(text: str) -> Any:
 
 def _describe(name: str, schema: type[Section], item: Any) -> str:
     """Return one mistake as "dotted.key: what is wrong"."""
-    path = [name, *(str(part) for part in item["loc"] if part != "Normalize")]  # an alternative, not a key
+    path = [name, *map(str, item["loc"])]
     if error := item.get("ctx", {}).get("error"):
         message = str(error)
     elif item["type"] == "extra_forbidden":

@@ -5,7 +5,6 @@ from typing import Literal, Self
 from pydantic import Field, model_validator
 
 from src.params.base import Section, Seed
-from src.params.normalize import Normalize
 from src.runtime.errors import PipelineError
 
 
@@ -23,7 +22,6 @@ class TrainParams(Section):
     step_size: int = Field(ge=1)
     gamma: float = Field(gt=0, le=1)
     label_smoothing: float = Field(ge=0, lt=1)
-    normalize: Literal["auto"] | Normalize
     test_time_augmentation: bool
 
     @model_validator(mode="after")
@@ -32,14 +30,8 @@ class TrainParams(Section):
             raise ValueError("schedule `step` has no warmup: set train.warmup to 0")
         return self
 
-    def check(self, num_images: int, channels: int, processes: int) -> None:
-        """Raise PipelineError if so many images of so many channels cannot be trained on."""
-        if self.normalize != "auto" and {len(self.normalize.mean), len(self.normalize.std)} != {channels}:
-            raise PipelineError(
-                f"train.normalize has {len(self.normalize.mean)} mean and {len(self.normalize.std)} std, "
-                f"expected one per channel ({channels})",
-                "dvc exp run -S train.normalize=auto",
-            )
+    def check(self, num_images: int, processes: int) -> None:
+        """Raise PipelineError if so many images cannot be divided into batches for so many processes."""
         last_batch = num_images % self.batch_size or self.batch_size
         if last_batch < 2 * processes:  # batch norm needs two images
             larger = range(self.batch_size, num_images)

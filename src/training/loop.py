@@ -17,9 +17,8 @@ from src.data.dataset import Dataset
 from src.device import DeviceSetup
 from src.models.inference import Classifier, evaluate
 from src.params.augmentation import AugmentationParams
-from src.params.normalize import Normalize
 from src.params.train import TrainParams
-from src.preprocessing import measure_normalization, normalize, to_device, to_float
+from src.preprocessing import IMAGENET, Normalize, measure_normalization, normalize, to_device, to_float
 from src.runtime.errors import PipelineError
 from src.runtime.signals import defer_signals
 from src.training.checkpoint import Checkpoint
@@ -69,10 +68,15 @@ class TrainState:
 
 
 def create_train_state(
-    net: nn.Module, train_set: Dataset, settings: TrainParams, augmentation: AugmentationParams, setup: DeviceSetup
+    net: nn.Module,
+    train_set: Dataset,
+    settings: TrainParams,
+    augmentation: AugmentationParams,
+    setup: DeviceSetup,
+    pretrained: bool = False,
 ) -> TrainState:
-    """Prepare `net` for training: move it to the device, create the optimizers, measure the normalization."""
-    pixels = measure_normalization(train_set.images) if settings.normalize == "auto" else settings.normalize
+    """Prepare `net` for training: move it to the device, create the optimizers, choose the normalization."""
+    is_imagenet = pretrained and train_set.image_shape[0] == 3
     # channels_last is 20 % faster for these convolutions on CPU
     net.to(setup.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     steps_per_epoch = math.ceil(len(train_set) / settings.batch_size)
@@ -83,7 +87,7 @@ def create_train_state(
         optimizers=build_optimizers(net, settings, setup.precision),
         settings=settings,
         augmentation=augmentation,
-        normalize=pixels,
+        normalize=IMAGENET if is_imagenet else measure_normalization(train_set.images),
         setup=setup,
         steps_per_epoch=steps_per_epoch,
         # 1.1 epochs of 430 steps are 473 steps; in floats they would be 474

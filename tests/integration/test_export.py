@@ -16,7 +16,7 @@ from src.data.dataset import save_dataset
 from src.models.inference import Classifier
 from src.models.model_file import load_model
 from src.models.registry import create_model
-from src.params.normalize import Normalize
+from src.preprocessing import Normalize
 from src.runtime.errors import PipelineError
 from tests.helpers import DIGITS, ROOT, commit, random_dataset, run, save_random_model
 from tools import export, predict

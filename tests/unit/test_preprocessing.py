@@ -5,8 +5,7 @@ import pytest
 import torch
 from torchvision.transforms import functional as torchvision
 
-from src.params.normalize import Normalize
-from src.preprocessing import measure_normalization, normalize, to_float
+from src.preprocessing import Normalize, measure_normalization, normalize, to_float
 
 COLOR = Normalize(mean=[0.485, 0.456, 0.406], std=[0.229, 0.224, 0.225])
 

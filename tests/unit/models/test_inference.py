@@ -8,7 +8,7 @@ from torchvision.transforms.v2.functional import affine
 
 from src.models.inference import EVALUATION_BATCH, Classifier, evaluate, get_correct_prediction_count, predict
 from src.models.registry import create_model
-from src.params.normalize import Normalize
+from src.preprocessing import Normalize
 from tests.helpers import MNIST, random_dataset
 
 CPU = torch.device("cpu")

@@ -14,7 +14,7 @@ from src.data.tensor_file import load_tensors, save_tensors
 from src.models.inference import Classifier
 from src.models.model_file import ModelMetadata, load_model, save_model
 from src.models.registry import Shape, create_model
-from src.params.normalize import Normalize
+from src.preprocessing import Normalize
 from src.runtime.errors import PipelineError
 from tests.helpers import DIGITS, MNIST, random_dataset
 

@@ -30,7 +30,6 @@ def error_of(**changes: str) -> str:
         ("train__epochs", "'5'", "train.epochs: found '5', expected a valid number"),
         ("train__Epochs", "5", "train.Epochs: unknown key; did you mean epochs?"),
         ("train__learning_rate", ".nan", "train.learning_rate: found nan, expected a finite number"),
-        ("train__normalize", "{mean: [0], std: [0]}", "train.normalize.std.0: found 0, expected greater than 0"),
         ("compute__portable", "yes", "compute.portable: found 'yes', expected a valid boolean"),
         ("prepare__group", "(", "prepare.group: `(` is not a regular expression: missing ), unterminated subpattern"),
     ],

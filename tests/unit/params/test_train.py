@@ -4,7 +4,6 @@ from types import SimpleNamespace
 
 import pytest
 
-from src.params.normalize import Normalize
 from src.runtime.errors import PipelineError
 
 
@@ -14,14 +13,14 @@ def check(
 ) -> None:  # fmt: skip
     settings = params.train.model_copy(update={"batch_size": 64, **train})
     augmentation = params.augmentation.model_copy(update={"shift": shift, "saturation": saturation})
-    settings.check(images, channels, processes)
+    settings.check(images, processes)
     augmentation.check(channels, 28)
 
 
 def test_fitting_settings_pass(params: SimpleNamespace) -> None:
     check(params, images=66)
     check(params, images=68, processes=2)
-    check(params, channels=3, saturation=0.5, shift=13.9, normalize=Normalize(mean=[0.5] * 3, std=[0.5] * 3))
+    check(params, channels=3, saturation=0.5, shift=13.9)
 
 
 @pytest.mark.parametrize(
@@ -30,11 +29,6 @@ def test_fitting_settings_pass(params: SimpleNamespace) -> None:
         ({"images": 65}, "train.batch_size 64 leaves 1 of 65 images in the last batch", "train.batch_size=65"),
         ({"images": 129}, "64 leaves 1 of 129 images in the last batch", "train.batch_size=65"),
         ({"images": 67, "processes": 2}, "64 leaves 3 of 67 images in the last batch", "train.batch_size=67"),
-        (
-            {"normalize": Normalize(mean=[0.5] * 3, std=[0.5])},
-            "train.normalize has 3 mean and 1 std, expected one per channel (1)",
-            "train.normalize=auto",
-        ),
         ({"saturation": 0.5}, "augmentation.saturation is 0.5, but the images are gray", "augmentation.saturation=0"),
         ({"shift": 14.0}, "shift is 14, expected less than half of the image size, 28", "augmentation.shift=3"),
     ],

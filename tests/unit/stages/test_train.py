@@ -13,7 +13,6 @@ from src.data.dataset import Dataset, load_split, save_dataset
 from src.models.inference import Classifier, evaluate
 from src.models.model_file import load_model
 from src.models.registry import register
-from src.params.normalize import Normalize
 from tests.helpers import edit_params, is_error, random_dataset, run_stage_in
 
 PREPARED, METRICS, MODEL = Path("data/prepared"), Path("metrics"), Path("data/model/model.safetensors")
@@ -123,20 +122,13 @@ def uses(folder: Path, classifier: Classifier) -> bool:
     return written == pytest.approx([evaluate(classifier, data, torch.device("cpu"))[0] for data in splits], rel=1e-5)
 
 
-def test_measured_normalization_is_saved_with_the_model_and_used_by_evaluate(tiny: Path) -> None:
-    classifier = train_on_color(tiny, {"train.normalize": "auto"})
+def test_normalization_and_test_time_augmentation_are_saved_and_used_by_evaluate(tiny: Path) -> None:
+    classifier = train_on_color(tiny, {"train.test_time_augmentation": True})
+    assert classifier.test_time_augmentation
     pixels = load_split(tiny / PREPARED, "train").images.reshape(-1, 3) / 255
     assert classifier.normalize.mean == [round(value, 4) for value in pixels.mean(axis=0).tolist()]
     assert classifier.normalize.std == [round(value, 4) for value in pixels.std(axis=0).tolist()]
     assert uses(tiny, classifier)
-
-
-def test_given_normalization_and_test_time_augmentation_are_saved_and_used_by_evaluate(tiny: Path) -> None:
-    given = {"mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]}
-    classifier = train_on_color(tiny, {"train.normalize": given, "train.test_time_augmentation": True})
-    assert (classifier.normalize, classifier.test_time_augmentation) == (Normalize(**given), True)
-    assert uses(tiny, classifier)
-    assert not uses(tiny, Classifier(classifier.net, classifier.normalize, test_time_augmentation=False))
 
 
 def test_new_network_needs_only_to_be_registered(prepared: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -53,6 +53,8 @@ def test_report_is_markdown_with_tables_of_text() -> None:
         "| second | 1.0 | 0.3424 | 1.0 |",
         "- 0 test images right only in a, 1 right only in b",
         "- McNemar's exact p-value 1: the difference is not significant",
+        "- This compares two models. To compare recipes, train several seeds of each: "
+        "`python -m tools.sweep RECIPE --seeds 5`",
         "### Flipped images: at most 12 that b gets wrong, and 12 that it gets right",
         "| | actual | first | second | confidence |",
         r"| 1 | 0 | 1e3\|x | 0 | 0.89 |",

@@ -12,7 +12,7 @@ from src.runtime.errors import PipelineError
 from src.runtime.files import write_text
 from tests.helpers import ROOT, run
 from tools import sweep
-from tools.sweep import RECIPES, SEED, Values, check_images, expand_grid, leaderboard, load_recipe, nearest_recipe
+from tools.sweep import RECIPES, SEED, check_images, expand_grid, leaderboard, load_recipe, nearest_recipe
 
 
 @pytest.fixture(autouse=True)
@@ -84,14 +84,6 @@ def test_experiment_is_named_after_the_nearest_recipe() -> None:
     (params,) = expand_grid(RECIPES["dash"], ["train.epochs=3", "train.seed=5"]).values()
     assert nearest_recipe(params, base) == "dash train.epochs=3"
     assert nearest_recipe(base, base) == "default"
-
-
-def test_keys_that_the_base_lacks_are_part_of_the_name() -> None:
-    """exp_show writes lists as text, None for the keys that an experiment lacks, and lists metrics, too."""
-    row: Values = {"train.normalize": "None", "train.normalize.mean": "[0.2]", SEED: 0, "train.mean": 0.15}
-    assert nearest_recipe(row, {"train.normalize": "auto", SEED: 0}) == "default train.normalize.mean=[0.2]"
-    (params,) = expand_grid({}, ["train.normalize={mean:[0.2],std:[0.3]}"]).values()
-    assert params["train.normalize.mean"] == "[0.2]"
 
 
 def test_sweep_over_an_untracked_folder_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
