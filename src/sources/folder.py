@@ -68,22 +68,13 @@ def _split_files(folder: Path, settings: PrepareParams) -> tuple[list[str], list
         train, test = _hold_out(files, max(1, round(settings.test * len(files))), "prepare.test", settings)
     if not validation:
         train, validation = _hold_out(train, settings.validation, "prepare.validation", settings)
-    if settings.group:
-        _check_groups((train, validation, test), settings.group)
+    for first, second in itertools.combinations((train, validation, test), 2):  # given splits may divide a group
+        if settings.group and (both := {*_groups_of(first, settings.group)} & {*_groups_of(second, settings.group)}):
+            raise PipelineError(
+                f"prepare.group `{settings.group}` finds images of group {min(both)} in two splits",
+                "dvc exp run -S prepare.group=''   # or move the files of a group into one split",
+            )
     return train, validation, test
-
-
-def _check_groups(splits: Sequence[list[str]], pattern: str) -> None:
-    """Raise PipelineError if a group has files in several splits: given splits may divide it."""
-    first: dict[str, tuple[int, str]] = {}  # group: number of the split and name of its first file
-    for number, files in enumerate(splits):
-        for file, group in zip(files, _groups_of(files, pattern), strict=True):
-            split, other = first.setdefault(group, (number, file))
-            if split != number:
-                raise PipelineError(
-                    f"prepare.group `{pattern}` puts {other} and {file} into one group, but they are in two splits",
-                    "dvc exp run -S prepare.group=''   # or move the files of a group into one split",
-                )
 
 
 def _list_files(folder: Path, part: str) -> list[str]:

@@ -16,7 +16,7 @@ FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF")
 MAX_PIXELS = 32_000_000  # RGBA of this size takes 128 MB, and two copies are in memory
 Image.MAX_IMAGE_PIXELS = MAX_PIXELS // 2  # Pillow warns above it, and refuses twice as many
 warnings.filterwarnings("ignore", module="PIL")  # about damaged metadata; catch_warnings does not work in threads
-MAX_SIDE = 400  # pixels; the longer side is first reduced to this, or to 8 * image_size if that is more
+MAX_SIDE = 400  # pixels of an image for `tools.digit`
 BLOCK = 128  # images that are in memory at a time: 19 MB for 224 x 224 x 3
 FITS: Any = {"pad": partial(ImageOps.pad, color="black"), "crop": ImageOps.fit, "stretch": Image.Image.resize}
 
@@ -59,7 +59,7 @@ def load_image(file: Path | BinaryIO, image_size: int, channels: int, fit: str) 
     Raises:
         ValueError: an unsupported format, too many pixels, an animation, too narrow for pad, or a damaged file.
     """
-    image, size = _decode(file, channels, max(MAX_SIDE, 8 * image_size), whole=fit == "pad")
+    image, size = _decode(file, "L" if channels == 1 else "RGB", 4 * image_size)
     if fit == "pad" and min(size) * image_size < max(size) / 2:
         raise ValueError(f"{size[0]} x {size[1]} pixels, which is too narrow for prepare.fit pad")
     return np.asarray(FITS[fit](image, (image_size, image_size))), size
@@ -67,20 +67,19 @@ def load_image(file: Path | BinaryIO, image_size: int, channels: int, fit: str) 
 
 def read_image(file: Path | BinaryIO) -> Image.Image:
     """Read an image file as grayscale (mode "L"), at most 400 pixels on a side. Raises ValueError like `load_image`."""
-    return _decode(file, 1, MAX_SIDE, whole=True)[0]
+    image, _ = _decode(file, "L", MAX_SIDE)
+    image.thumbnail((MAX_SIDE, MAX_SIDE))
+    return image
 
 
-def _decode(file: Path | BinaryIO, channels: int, side: int, whole: bool) -> tuple[Image.Image, tuple[int, int]]:
+def _decode(file: Path | BinaryIO, mode: str, least: int) -> tuple[Image.Image, tuple[int, int]]:
     """Read an image, rotated by its EXIF orientation, with transparent pixels white, and its original size.
 
     Args:
         file: the image file.
-        channels: 1 for mode "L", 3 for mode "RGB".
-        side: larger images are reduced to this many pixels on the longer side.
-        whole: whether the whole image is used. If false, `side` applies to the shorter side, because the longer one may
-            be cropped or squeezed.
+        mode: "L" or "RGB".
+        least: large JPEGs are decoded at 1/2, 1/4 or 1/8 of their size, which is faster, but with no side below this.
     """
-    mode = "L" if channels == 1 else "RGB"
     try:
         with Image.open(file, formats=FORMATS) as opened:
             if opened.format != "MPO" and getattr(opened, "n_frames", 1) > 1:  # a JPEG with a preview is MPO
@@ -88,22 +87,12 @@ def _decode(file: Path | BinaryIO, channels: int, side: int, whole: bool) -> tup
             if opened.mode in ("I", "F"):
                 raise ValueError("32 bits per pixel, expected 8 or 16")
             width, height = opened.size
-            bound = side if whole else side * max(width, height) // min(width, height)
-            # draft decodes large JPEGs at 1/2, 1/4 or 1/8 of their size, but with no side below this minimum
-            minimum = max(MAX_SIDE, side // 4)
-            opened.draft(mode, (minimum, minimum))
-            # Pillow resizes 16-bit images in big-endian order wrongly, and palette and 1-bit images without smoothing
-            convert_first = opened.mode.startswith(("I", "P", "1"))
-            if not convert_first:
-                opened.thumbnail((bound, bound), reducing_gap=2)
+            opened.draft(mode, (least, least))
             opened.load()  # this already rotates a TIFF
             if opened.getexif().get(0x0112) in (5, 6, 7, 8):  # the orientation turns it by 90 degrees
                 width, height = height, width
             ImageOps.exif_transpose(opened, in_place=True)
-            image: Image.Image = opened
-            if convert_first:
-                image = _to_8_bit(image) if image.mode.startswith("I") else image.convert("RGBA")
-                image.thumbnail((bound, bound), reducing_gap=2)
+            image: Image.Image = _to_8_bit(opened) if opened.mode.startswith("I") else opened
             if image.has_transparency_data:
                 image = image.convert("RGBA")
                 image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)

@@ -108,7 +108,7 @@ def test_images_of_a_group_stay_in_one_split(read: Read, group: str) -> None:
 
 def test_group_in_two_given_splits_is_refused(read: Read) -> None:
     train = ("train/cat/p1-a.png", "train/dog/p2-a.png", "train/dog/p3-a.png", "train/cat/p4-a.png")
-    message = r"prepare.group `p\\d` puts train/dog/p3-a.png and test/dog/p3-b.png into one group, but they are in two"
+    message = r"prepare.group `p\\d` finds images of group p3 in two splits"
     with pytest.raises(PipelineError, match=message):
         read(*train, "test/cat/p5-a.png", "test/dog/p3-b.png", group=r"p\d")
 
