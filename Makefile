@@ -1,6 +1,6 @@
 # Every target but help first builds .venv from the two requirements*.txt, if it is missing or older than they are.
 .DEFAULT_GOAL := help
-.PHONY: help repro test lint test-all test-long test-real verify bench lock
+.PHONY: help repro test lint test-all test-long verify bench lock
 .DELETE_ON_ERROR:
 
 PYTHON ?= python3
@@ -33,14 +33,11 @@ lint: .venv/ready ## Check style and types
 	ruff format --check .
 	mypy
 
-test-all: .venv/ready ## Run all tests except test-long and test-real; starts servers and a browser, kills processes
+test-all: .venv/ready ## Run all tests except test-long and; starts servers and a browser, kills processes
 	pytest
 
 test-long: .venv/ready ## Run the crash tests: kill training runs and dvc many times
 	pytest -m long
-
-test-real: repro ## Test whether the trained model classifies photos and printed digits
-	pytest -m real tests/integration/test_predict.py
 
 verify: repro ## Run the pipeline again in a clean clone of the last commit, and compare the two dvc.lock
 	@clone=$$(mktemp -d) && trap 'rm -rf "$$clone"' EXIT && git clone --quiet . "$$clone" && \

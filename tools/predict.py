@@ -1,4 +1,4 @@
-"""Classify images. A model of MNIST finds the digit in each photo or scan.
+"""Classify image files, which are read as the stage `prepare` reads a folder.
 
 python -m tools.predict photo.jpg scan.png
 python -m tools.predict folder/of/images --csv > predictions.csv
@@ -6,7 +6,7 @@ python -m tools.predict folder/of/images --csv > predictions.csv
 
 import argparse
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -18,8 +18,7 @@ from src.models.inference import EVALUATION_BATCH, Classifier, predict
 from src.models.model_file import ModelMetadata, load_model
 from src.runtime.cli import exit_on_error
 from src.runtime.errors import PipelineError
-from src.sources.image_file import load_images, read_image
-from tools.digit import extract_digit
+from src.sources.image_file import load_images
 
 MODEL = Path("data/model/model.safetensors")
 MIN_CONFIDENCE = 0.9  # a prediction below it is marked as unsure
@@ -34,38 +33,21 @@ def expand_folders(names: Iterable[str]) -> list[Path]:
     return files
 
 
-def read_images(files: list[Path], metadata: ModelMetadata) -> Iterator[np.ndarray | ValueError]:
-    """Yield each image as the model reads it, or why it cannot be read.
-
-    For a model of MNIST, find the digit in the image and yield uint8 [28, 28]. Otherwise read the image as
-    `stages.prepare` reads a folder, and yield uint8 [height, width] or [height, width, 3].
-    """
-    if metadata.source == "mnist":
-        for file in files:
-            try:
-                yield extract_digit(read_image(file))
-            except ValueError as error:
-                yield error
-    else:
-        channels, side, _ = metadata.input_shape
-        for result in load_images(files, side, channels, metadata.fit):
-            yield result if isinstance(result, ValueError) else result[0]
-
-
 def classify(classifier: Classifier, metadata: ModelMetadata, files: list[Path]) -> tuple[pd.DataFrame, list[str]]:
     """Return a row with the most probable class of each image, and an error message for each that cannot be read."""
     rows: list[tuple[Path, str, float]] = []
     errors = []
+    channels, side, _ = metadata.input_shape
     for start in tqdm(range(0, len(files), EVALUATION_BATCH), "classifying", leave=False, disable=None):
         batch = files[start : start + EVALUATION_BATCH]
-        images = list(zip(batch, read_images(batch, metadata), strict=True))
-        errors += [f"{file} cannot be read: {image}" for file, image in images if isinstance(image, ValueError)]
-        if readable := [item for item in images if not isinstance(item[1], ValueError)]:
-            names, arrays = zip(*readable, strict=True)
+        results = list(zip(batch, load_images(batch, side, channels, metadata.fit), strict=True))
+        errors += [f"{file} cannot be read: {result}" for file, result in results if isinstance(result, ValueError)]
+        if images := [(file, result[0]) for file, result in results if not isinstance(result, ValueError)]:
+            names, arrays = zip(*images, strict=True)
             probability, index = predict(classifier, np.stack(arrays), torch.device("cpu")).exp().max(dim=1)
             rows += zip(names, [metadata.classes[i] for i in index.tolist()], probability.tolist(), strict=True)
-    results = pd.DataFrame(rows, columns=["image", "predicted", "probability"]).round(4)
-    return results.assign(sure=results["probability"] >= MIN_CONFIDENCE), errors
+    table = pd.DataFrame(rows, columns=["image", "predicted", "probability"]).round(4)
+    return table.assign(sure=table["probability"] >= MIN_CONFIDENCE), errors
 
 
 def main() -> None:

@@ -13,10 +13,9 @@ import numpy as np
 from PIL import Image, ImageOps
 
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF")
-MAX_PIXELS = 32_000_000  # RGBA of this size takes 128 MB, and two copies are in memory
+MAX_PIXELS = 32_000_000  # RGBA of this size takes 128 MB, and three copies are in memory
 Image.MAX_IMAGE_PIXELS = MAX_PIXELS // 2  # Pillow warns above it, and refuses twice as many
 warnings.filterwarnings("ignore", module="PIL")  # about damaged metadata; catch_warnings does not work in threads
-MAX_SIDE = 400  # pixels of an image for `tools.digit`
 BLOCK = 128  # images that are in memory at a time: 19 MB for 224 x 224 x 3
 FITS: Any = {"pad": partial(ImageOps.pad, color="black"), "crop": ImageOps.fit, "stretch": Image.Image.resize}
 
@@ -63,13 +62,6 @@ def load_image(file: Path | BinaryIO, image_size: int, channels: int, fit: str) 
     if fit == "pad" and min(size) * image_size < max(size) / 2:
         raise ValueError(f"{size[0]} x {size[1]} pixels, which is too narrow for prepare.fit pad")
     return np.asarray(FITS[fit](image, (image_size, image_size))), size
-
-
-def read_image(file: Path | BinaryIO) -> Image.Image:
-    """Read an image file as grayscale (mode "L"), at most 400 pixels on a side. Raises ValueError like `load_image`."""
-    image, _ = _decode(file, "L", MAX_SIDE)
-    image.thumbnail((MAX_SIDE, MAX_SIDE))
-    return image
 
 
 def _decode(file: Path | BinaryIO, mode: str, least: int) -> tuple[Image.Image, tuple[int, int]]:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from src.sources.image_file import load_image, load_images, read_image
+from src.sources.image_file import load_image, load_images
 from tests.images import encode, png_of_size
 
 ORANGE = (200, 100, 50)  # its gray is 124
@@ -101,18 +101,11 @@ def test_exif_orientation_is_applied_and_the_size_is_that_after_it(file_format: 
     assert letters(image[:, 4]) == "rrggggbb"
 
 
-def test_large_image_is_reduced_and_its_original_size_is_returned() -> None:
-    content = encode(Image.new("RGB", (2000, 1000), ORANGE), "JPEG")
-    image = read_image(io.BytesIO(content))
-    assert (image.mode, image.size, image.getpixel((0, 0))) == ("L", (400, 200), 124)
-    assert load_image(io.BytesIO(content), 8, 1, "pad")[1] == (2000, 1000)
-
-
 @pytest.mark.parametrize("mode", ["1", "P"])
-def test_large_palette_and_1_bit_images_are_reduced_smoothly(mode: str) -> None:
+def test_palette_and_1_bit_images_are_reduced_smoothly(mode: str) -> None:
     stripes = np.tile(np.array([0, 255], np.uint8), (800, 400))
-    image = read_image(io.BytesIO(encode(Image.fromarray(stripes).convert(mode), "PNG")))
-    assert set(np.asarray(image)[:, 1:-1].flat) <= {126, 127, 128, 129}
+    image = load(encode(Image.fromarray(stripes).convert(mode), "PNG"), 100, 1)
+    assert set(image[:, 1:-1].flat) <= {126, 127, 128, 129}
 
 
 def test_jpeg_with_a_second_image_is_read() -> None:

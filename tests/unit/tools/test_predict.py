@@ -1,4 +1,4 @@
-"""Predictions of files and folders, for digits and for any other model."""
+"""Predictions of files and folders, as text and as CSV."""
 
 import csv
 import io
@@ -8,7 +8,6 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
-import pandas as pd
 import pytest
 import torch
 from PIL import Image
@@ -17,9 +16,8 @@ from src.models.inference import predict as predict_arrays
 from src.models.model_file import load_model
 from src.sources.folder import read_folder
 from tests.helpers import DIGITS, save_random_model
-from tests.images import encode, printed
 from tools import predict
-from tools.predict import expand_folders, read_images
+from tools.predict import classify, expand_folders
 
 
 @pytest.fixture
@@ -59,39 +57,27 @@ def test_folders_are_replaced_by_their_visible_files(images: Path) -> None:
     assert expand_folders([str(images), "no.png"]) == [*(images / file for file in files), Path("no.png")]
 
 
-def test_digit_is_extracted_for_a_model_of_mnist(tmp_path: Path) -> None:
-    save_random_model(tmp_path / "mnist.safetensors")
-    (tmp_path / "image.png").write_bytes(encode(printed("7", paper="white"), "PNG"))
-    files = [tmp_path / name for name in ("image.png", "no.png")]
-    digit, missing = read_images(files, load_model(tmp_path / "mnist.safetensors")[1])
-    assert digit[0, 0] == 0  # type: ignore[index]  # black background
-    assert "No such file or directory" in str(missing)
-
-
 @pytest.mark.parametrize(("classes", "shape"), [(("cat", "dog"), (3, 32, 32)), (DIGITS, (1, 28, 28))])
-def test_files_are_read_as_the_stage_prepare_reads_them(
-    classes: tuple[str, ...], shape: tuple[int, int, int], images: Path, params: SimpleNamespace, tmp_path: Path
-) -> None:
-    """Also if their classes are the digits."""
-    save_random_model(tmp_path / "a", "squeezenet1_1", classes, shape, "folder")
-    values = {"fit": "crop", "validation": 0, "test": 0.34, "channels": shape[0], "image_size": shape[1]}
-    split = read_folder(images, params.prepare.model_copy(update=values), tmp_path)[0]
-    found = list(read_images([images / file for file in split.files], load_model(tmp_path / "a")[1]))
-    assert np.array_equal(np.stack(found), split.images)  # type: ignore[arg-type]
-
-
-def test_predictions_equal_those_of_the_arrays(
-    images: Path, model: Path, run: Callable, monkeypatch: pytest.MonkeyPatch
+def test_files_are_classified_like_the_images_that_prepare_reads(
+    classes: tuple[str, ...],
+    shape: tuple[int, int, int],
+    images: Path,
+    params: SimpleNamespace,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Also in batches: of two images here."""
     monkeypatch.setattr(predict, "EVALUATION_BATCH", 2)
-    results = pd.read_csv(io.StringIO(run(images, "--csv")))
-    classifier, metadata = load_model(model)
-    arrays = np.stack(list(read_images([Path(name) for name in results["image"]], metadata)))  # type: ignore[arg-type]
-    best = predict_arrays(classifier, arrays, torch.device("cpu")).exp().max(dim=1)
+    save_random_model(tmp_path / "a", "squeezenet1_1", classes, shape, "folder")
+    values = {"fit": "crop", "validation": 0, "test": 0.34, "channels": shape[0], "image_size": shape[1]}
+    split = read_folder(images, params.prepare.model_copy(update=values), tmp_path)[0]
+    classifier, metadata = load_model(tmp_path / "a")
+    results, errors = classify(classifier, metadata, [images / file for file in split.files])
+    best = predict_arrays(classifier, np.array(split.images), torch.device("cpu")).exp().max(dim=1)
     assert list(results["probability"]) == pytest.approx(best.values.tolist(), abs=1e-4)
-    assert list(results["predicted"]) == [("cat", "dog")[index] for index in best.indices.tolist()]
+    assert list(results["predicted"]) == [classes[index] for index in best.indices.tolist()]
     assert list(results["sure"]) == [value >= 0.9 for value in best.values.tolist()]
+    assert not errors
 
 
 def test_csv_has_a_row_for_each_image_and_escapes_names_that_are_not_utf_8(images: Path, run: Callable) -> None:
