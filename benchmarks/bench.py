@@ -1,12 +1,11 @@
 """Time the recipes and the notebook's training on real images, and write results.json and accuracy.png.
 
 python -m benchmarks.bench              all recipes and seeds: about two hours on 2 cores
-python -m benchmarks.bench best fast    only these recipes; results.json keeps the others
+python -m benchmarks.bench best fast    only these recipes; nothing is written
 """
 
 import argparse
 import copy
-import json
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ProcessPoolExecutor
@@ -102,13 +101,11 @@ def main() -> None:
     names = parser.parse_args().recipes
     if unknown := set(names) - set(SEEDS):
         parser.error(f"no recipe of the benchmark: {', '.join(unknown)}")
-    runs, results = run({name: SEEDS[name] for name in names}), HERE / "results.json"
+    runs = run({name: SEEDS[name] for name in names})
     print(summarize(pd.DataFrame(runs)).to_string())
-    if set(names) != set(SEEDS):
-        others = json.loads(results.read_text())["runs"]
-        runs = [row for row in others if row["name"] not in names] + [row for row in runs if row["name"] in names]
-    write_json(results, {"runs": runs})
-    plot_error_against_time(HERE / "accuracy.png", pd.DataFrame(runs))
+    if set(names) == set(SEEDS):
+        write_json(HERE / "results.json", {"runs": runs})
+        plot_error_against_time(HERE / "accuracy.png", pd.DataFrame(runs))
 
 
 if __name__ == "__main__":

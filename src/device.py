@@ -57,7 +57,7 @@ def set_up_device(settings: ComputeParams) -> DeviceSetup:
     keep_freed_memory()
     skip_dynamo()
     name = "cpu" if settings.portable else settings.device
-    if settings.processes > 1 and name == "auto" and not torch.cuda.is_available():
+    if settings.processes > 1 and name in ("auto", "mps") and not torch.cuda.is_available():
         name = "cpu"  # gloo cannot exchange tensors on mps
     device = get_device(name)
     if device.type == "cuda":

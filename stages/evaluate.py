@@ -6,7 +6,7 @@ from src.data.dataset import load_split
 from src.device import set_up_device
 from src.evaluation.metrics import classification_metrics, per_class_metrics
 from src.models.inference import predict
-from src.models.model_file import check_test_set, load_model
+from src.models.model_file import load_model
 from src.params.compute import ComputeParams
 from src.runtime.cli import run_stage
 from src.runtime.files import write_csv, write_json
@@ -15,8 +15,7 @@ from src.runtime.files import write_csv, write_json
 def main(compute: ComputeParams, prepared: Path, model_path: Path, metrics_dir: Path) -> None:
     device = set_up_device(compute).device
     test_set = load_split(prepared, "test")
-    classifier, metadata = load_model(model_path)
-    check_test_set(test_set, metadata)
+    classifier, _ = load_model(model_path)
     classes, labels = test_set.classes, test_set.labels
     log_probabilities = predict(classifier.to(device), test_set.images, device)
     metrics = classification_metrics(labels, log_probabilities.numpy())

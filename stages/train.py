@@ -31,7 +31,6 @@ def main(
     train_set, validation_set = load_split(prepared, "train"), load_split(prepared, "validation")
     shape = train_set.image_shape
     train.check(len(train_set), compute.processes)
-    augmentation.check(*shape[:2])
     setup = set_up_device(compute)
     net = build_network(model, len(train_set.classes), shape, train.seed)
     launch_workers(compute, setup.device)

@@ -3,13 +3,11 @@
 python -m tools.export model.onnx
 
 The input is uint8 [batch, height, width], or [batch, height, width, 3] in color. The output is the probability of each
-class, float32 [batch, classes]. Class names, commit and how to read image files are in the metadata of the file.
+class, float32 [batch, classes]. Class names and how to read image files are in the metadata of the file.
 """
 
 import argparse
-import hashlib
 import json
-import subprocess
 import warnings
 from pathlib import Path
 
@@ -21,7 +19,7 @@ from torch import nn
 
 from src.data.dataset import load_dataset
 from src.models.inference import batch_size
-from src.models.model_file import check_test_set, load_model
+from src.models.model_file import load_model
 from src.runtime.cli import exit_on_error
 from src.runtime.errors import PipelineError
 from src.runtime.files import write_bytes
@@ -61,13 +59,6 @@ def to_onnx(model: nn.Module, images: np.ndarray, metadata: dict[str, str]) -> b
     return bytes(exported.SerializeToString())
 
 
-def commit_of(model: Path) -> str:
-    """Return the first git commit whose dvc.lock records the MD5 of the model file, or "" if there is none."""
-    digest = hashlib.md5(model.read_bytes(), usedforsecurity=False).hexdigest()
-    command = ["git", "log", "--reverse", "--format=%H", f"-S{digest}", "--", "dvc.lock"]
-    return subprocess.run(command, capture_output=True, text=True, check=False).stdout.split("\n")[0]
-
-
 @torch.no_grad()
 def compare(model: nn.Module, exported: bytes, images: np.ndarray) -> float:
     """Return the largest difference between a probability of torch and the same one of onnxruntime.
@@ -92,14 +83,12 @@ def main() -> None:
     with exit_on_error():
         classifier, metadata = load_model(MODEL)
         test_set = load_dataset(TEST_SET)
-        check_test_set(test_set, metadata)
         model = nn.Sequential(classifier, nn.Softmax(dim=1)).eval()  # from log-probabilities to probabilities
         properties = {
             "network": metadata.network,
             "classes": json.dumps(metadata.classes),
             "fit": metadata.fit,
             "background": "white",  # of transparent images
-            "commit": commit_of(MODEL),
         }
         print(f"exporting {metadata.network} and running it on {len(test_set):,} test images ...", flush=True)
         exported = to_onnx(model, test_set.images[:2], properties)
@@ -110,7 +99,7 @@ def main() -> None:
                 "make .venv/ready   # installs the tested versions; then repeat the command",
             )
         write_bytes(target, exported)
-    print(f"wrote {target}: probabilities differ by at most {largest:.1g}, commit {properties['commit'] or 'unknown'}")
+    print(f"wrote {target}: probabilities differ by at most {largest:.1g}")
 
 
 if __name__ == "__main__":

@@ -35,8 +35,6 @@ class Dataset:
 
     def __post_init__(self) -> None:
         """Check that images, labels and classes fit together. Raises ValueError."""
-        if not all(isinstance(name, str) for name in self.classes) or len(set(self.classes)) < len(self.classes):
-            raise ValueError(f"class names are {list(self.classes)}, expected unique strings")
         if self.images.dtype != np.uint8 or (self.images.ndim != 3 and self.images.shape[3:] != (3,)):
             raise ValueError(
                 f"images are {self.images.dtype} {list(self.images.shape)}, "

@@ -15,7 +15,6 @@ from src.models.inference import Classifier
 from src.models.registry import create_model
 from src.params.base import Section
 from src.preprocessing import Normalize
-from src.runtime.errors import PipelineError
 
 
 class ModelMetadata(Section):
@@ -73,17 +72,6 @@ def save_model(
 def to_arrays(tensors: Mapping[str, Tensor]) -> dict[str, np.ndarray]:
     """Copy tensors of any device and memory layout to contiguous arrays."""
     return {name: tensor.detach().cpu().contiguous().numpy() for name, tensor in tensors.items()}
-
-
-def check_test_set(test_set: Dataset, metadata: ModelMetadata) -> None:
-    """Raise PipelineError if the images have another shape than those of the model, or other classes."""
-    if (test_set.classes, test_set.image_shape) != (metadata.classes, metadata.input_shape):
-        raise PipelineError(
-            "the model and the test set do not match\n"
-            f"model:    images of shape {metadata.input_shape}, classes {', '.join(metadata.classes)}\n"
-            f"test set: images of shape {test_set.image_shape}, classes {', '.join(test_set.classes)}",
-            "dvc repro --force --single-item train",
-        )
 
 
 def load_model(path: Path) -> tuple[Classifier, ModelMetadata]:

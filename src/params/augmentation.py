@@ -5,7 +5,6 @@ from typing import Literal
 from pydantic import Field
 
 from src.params.base import Section, UnitInterval
-from src.runtime.errors import PipelineError
 
 
 class AugmentationParams(Section):
@@ -25,16 +24,3 @@ class AugmentationParams(Section):
     def is_identity(self) -> bool:
         """Whether no image changes: every number is 0."""
         return not any(value for value in self.model_dump().values() if not isinstance(value, str))
-
-    def check(self, channels: int, image_size: int) -> None:
-        """Raise PipelineError if images of this shape cannot be augmented like this."""
-        if self.shift >= image_size / 2:
-            raise PipelineError(
-                f"augmentation.shift is {self.shift:g}, expected less than half of the image size, {image_size}",
-                f"dvc exp run -S augmentation.shift={image_size // 8}",
-            )
-        if self.saturation and channels == 1:
-            raise PipelineError(
-                f"augmentation.saturation is {self.saturation:g}, but the images are gray",
-                "dvc exp run -S augmentation.saturation=0",
-            )

@@ -37,7 +37,6 @@ def test_index_selects_images_labels_files_and_sizes() -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"classes": ("a", "a", "c")}, "class names are ['a', 'a', 'c'], expected unique strings"),
         ({"images": IMAGES / 255}, "images are float64 [3, 28, 28], expected uint8 [n, height, width]"),
         ({"labels": LABELS.astype(int)}, "labels are int64 [3], expected uint8 or uint16 [n]"),
         ({"labels": LABELS[:2]}, "2 labels for 3 images"),

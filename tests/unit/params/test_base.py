@@ -60,9 +60,6 @@ def test_all_mistakes_are_listed_at_once() -> None:
     ("changes", "message"),
     [
         ({"train__schedule": "step", "train__warmup": "0.1"}, "schedule `step` has no warmup: set train.warmup to 0"),
-        ({"compute__precision": "bf16", "compute__device": "mps"}, "set compute.precision to fp32"),
-        ({"compute__processes": "2", "compute__device": "mps"}, "set compute.device to auto"),
-        ({"compute__portable": "true", "compute__device": "cuda"}, "set compute.device and precision to auto"),
         ({"prepare__dataset": "mnist", "prepare__channels": "3"}, "mnist has gray images of 28 x 28 pixels: set image"),
     ],
 )

@@ -5,10 +5,9 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
 
-from src.data.dataset import Dataset, load_split, save_dataset
+from src.data.dataset import load_split, save_dataset
 from tests.helpers import DIGITS, run_stage_in, save_random_model
 
 MODEL, TEST = "data/model/model.safetensors", "data/prepared/test.safetensors"
@@ -49,16 +48,3 @@ def test_predictions_name_the_files_of_the_images(prepared: Path) -> None:
     save_dataset(prepared / TEST, replace(test_set, files=files))
     run_stage_in(prepared, "evaluate", check=True)
     assert [row["file"] for row in read_rows(prepared / "metrics/predictions.csv")] == list(files)
-
-
-@pytest.mark.parametrize(("side", "classes"), [(32, "0123456789"), (28, "1023456789")])
-def test_test_set_of_another_shape_or_other_classes_is_an_error(prepared: Path, side: int, classes: str) -> None:
-    images = np.zeros((20, side, side), np.uint8)
-    save_dataset(prepared / TEST, Dataset(images, np.zeros(20, np.uint8), tuple(classes)))
-    assert run_stage_in(prepared, "evaluate").stderr.splitlines() == [
-        "error: the model and the test set do not match",
-        "       model:    images of shape (1, 28, 28), classes 0, 1, 2, 3, 4, 5, 6, 7, 8, 9",
-        f"       test set: images of shape {(1, side, side)}, classes {', '.join(classes)}",
-        "hint: dvc repro --force --single-item train",
-    ]
-    assert not (prepared / "metrics").exists()
