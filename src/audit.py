@@ -127,13 +127,12 @@ def find_similar(first: Tensor, second: Tensor, within: bool) -> dict[int, int]:
 
 def _measure(split: Dataset, counts: Mapping[str, int]) -> dict[str, Any]:
     """Return the statistics of one split, with its findings counted."""
-    images, (mean, std) = split.images, pixel_statistics(split.images)
+    mean, std = pixel_statistics(split.images)
     return {
-        "images": len(images),
-        "shape": list(images.shape[1:]),
-        "range": [images.min() / 255, images.max() / 255],
-        "mean": mean if len(mean) > 1 else mean[0],
-        "std": std if len(std) > 1 else std[0],
+        "images": len(split),
+        "shape": list(split.images.shape[1:]),
+        "mean": mean,
+        "std": std,
         **counts,
         "class_counts": split.counts().tolist(),
     }

@@ -46,10 +46,8 @@ def main(
         if is_main_process():
             write_csv(metrics_dir / "history.csv", list(history[0]), [list(row.values()) for row in history])
             # a list, because DVC would show each value of a mapping as a metric
-            environment = list(setup.environment.items())
-            write_json(
-                metrics_dir / "train.json", {"num_params": num_params, **history[-1], "environment": environment}
-            )
+            report = {"num_params": num_params, **history[-1], "environment": list(setup.environment.items())}
+            write_json(metrics_dir / "train.json", report)
 
     checkpoint = Checkpoint(main_checkout(checkpoints), run_hash(run), setup.environment)
     with explain_torch_errors(train.batch_size), checkpoint.exclusive():

@@ -44,8 +44,6 @@ class Dataset:
             raise ValueError(f"labels are {self.labels.dtype} {list(self.labels.shape)}, expected uint8 or uint16 [n]")
         if len(self.images) != len(self.labels):
             raise ValueError(f"{len(self.labels):,} labels for {len(self.images):,} images")
-        if self.files and len(self.files) != len(self.labels):
-            raise ValueError(f"{len(self.files):,} files for {len(self.images):,} images")
         if len(self) and self.labels.max() >= len(self.classes):
             index = int(self.labels.argmax())
             raise ValueError(f"label {self.labels[index]} at index {index}, expected 0 to {len(self.classes) - 1}")

@@ -30,10 +30,8 @@ def build_network(settings: ModelParams, num_classes: int, shape: Shape, seed: i
         with torch.no_grad():
             net.eval()(torch.zeros(2, *shape))
     except (AssertionError, RuntimeError, ValueError, ZeroDivisionError):
-        channels, height, width = shape
-        kind = "gray" if channels == 1 else "color"
         raise PipelineError(
-            f"model.name is {settings.name}, which does not accept {kind} images of {height} x {width} pixels",
+            f"model.name is {settings.name}, which does not accept images of shape {shape} (channels, height, width)",
             "dvc exp run -S model.name=resnet18   # or mobilenet_v3_small: they accept all sizes",
         ) from None
     if settings.pretrained:

@@ -8,7 +8,6 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
 
 from src.runtime.errors import PipelineError
 
@@ -24,20 +23,12 @@ class Section(BaseModel):
 
 
 def load_sections(path: Path, schemas: Mapping[str, type[Section]]) -> dict[str, Section]:
-    """Read and check some sections of params.yaml, and return them by name.
+    """Read and check some sections of params.yaml, and return them by name. `dvc` checks the YAML before.
 
     Raises:
-        PipelineError: the file cannot be read, or a section has mistakes. All mistakes are listed.
+        PipelineError: a section has mistakes. All mistakes are listed.
     """
-    try:
-        values = load_yaml(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        message = f"{path} does not exist in {Path.cwd()}"
-    except (YAMLError, ValueError, RecursionError) as error:
-        message = f"{path} is not valid YAML: {error}"
-    else:
-        return check_sections(values, schemas, path)
-    raise PipelineError(message, HINT) from None
+    return check_sections(load_yaml(path.read_text(encoding="utf-8")), schemas, path)
 
 
 def check_sections(values: Any, schemas: Mapping[str, type[Section]], source: object) -> dict[str, Section]:
@@ -67,7 +58,7 @@ def check_sections(values: Any, schemas: Mapping[str, type[Section]], source: ob
 
 
 def load_yaml(text: str) -> Any:
-    """Parse YAML with the parser of DVC. Raises YAMLError."""
+    """Parse YAML with the parser of DVC."""
     return YAML(typ="safe").load(text)
 
 

@@ -11,7 +11,6 @@ from typing import Any
 import psutil
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-Handler = Callable[[int, Any], object] | signal.Handlers
 
 
 def raise_on_signals() -> None:
@@ -66,6 +65,6 @@ def stop_with_dvc() -> None:
     threading.Thread(target=wait, daemon=True).start()
 
 
-def _set_handlers(handler: Handler) -> dict[int, Any]:
+def _set_handlers(handler: Callable[[int, Any], object] | signal.Handlers) -> dict[int, Any]:
     """Set the handler of all `SIGNALS` and return the previous ones. Ignored signals stay ignored, as under nohup."""
     return {number: signal.signal(number, handler) for number in SIGNALS if signal.getsignal(number) != signal.SIG_IGN}

@@ -28,10 +28,7 @@ def main(arguments: list[str]) -> None:
         statuses = {failure.exitcode for failure in error.failures.values()}
         if any(status > 0 and status != LOST_CONNECTION for status in statuses):
             sys.exit(1)
-        raise PipelineError(
-            "a training process was killed, or lost the connection to another host",
-            "dvc repro   # or the same command on each host; resumes from the checkpoint",
-        ) from None
+        raise PipelineError("a training process was killed or lost its connection", "dvc repro   # resumes") from None
 
 
 if __name__ == "__main__":

@@ -47,7 +47,7 @@ def test_first_two_steps_have_the_same_loss_with_1_and_4_processes(project: Path
     ("number", "message"),
     [
         (signal.SIGINT, "error: interrupted: the state is saved\n"),
-        (signal.SIGKILL, "error: a training process was killed, or lost the connection to another host\n"),
+        (signal.SIGKILL, "error: a training process was killed or lost its connection\nhint: dvc repro   # resumes\n"),
     ],
     ids=["Ctrl-C", "one is killed"],
 )

@@ -58,9 +58,8 @@ def test_audit_measures_a_split() -> None:
         "train": {
             "images": 4,
             "shape": [1, 2],
-            "range": [0, 1],
-            "mean": 0.25,
-            "std": pytest.approx(0.4330127),
+            "mean": [0.25],
+            "std": [pytest.approx(0.4330127)],
             "blank": 2,
             "rare_classes": 2,
             "duplicates": 2,

@@ -12,11 +12,9 @@ import pytest
 
 from src.data.dataset import load_dataset, save_dataset
 from src.models.model_file import load_model
-from src.params.base import load_sections
 from src.runtime.errors import PipelineError
 from src.sources.download import DatasetSpec, download
-from tests.helpers import DIGITS, ROOT, random_dataset, save_random_model, sha256_sums, tiny_idx
-from tools.recipes import SCHEMAS
+from tests.helpers import DIGITS, random_dataset, save_random_model, sha256_sums, tiny_idx
 
 MAX_BYTES = 300 * 2**20  # more than the process has at the start
 MAX_SECONDS = 5  # for one file; then SIGALRM ends the process
@@ -100,12 +98,3 @@ def test_mutated_dataset_is_an_error_or_unchanged(tmp_path: Path, fuzz: Fuzz) ->
         return bool((found.images == data.images).all() and (found.labels == data.labels).all())
 
     assert fuzz(path, load_dataset, is_unchanged, 100, 300) >= 95
-
-
-def test_mutated_params_are_an_error_or_valid(tmp_path: Path, fuzz: Fuzz) -> None:
-    path = tmp_path / "params.yaml"
-    path.write_bytes((ROOT / "params.yaml").read_bytes())
-    errors = fuzz(
-        path, lambda path: load_sections(path, SCHEMAS), lambda found: found.keys() == SCHEMAS.keys(), 500, 9999
-    )
-    assert 100 < errors < 500

@@ -40,7 +40,6 @@ def test_index_selects_images_labels_files_and_sizes() -> None:
         ({"images": IMAGES / 255}, "images are float64 [3, 28, 28], expected uint8 [n, height, width]"),
         ({"labels": LABELS.astype(int)}, "labels are int64 [3], expected uint8 or uint16 [n]"),
         ({"labels": LABELS[:2]}, "2 labels for 3 images"),
-        ({"files": ("a/1.png", "b/2.png")}, "2 files for 3 images"),
         ({"classes": ("a",)}, "label 1 at index 1, expected 0 to 0"),
     ],
 )

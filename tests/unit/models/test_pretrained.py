@@ -113,7 +113,8 @@ def test_images_that_a_network_does_not_accept_are_an_error() -> None:
     with pytest.raises(PipelineError) as error:
         build_network(ModelParams(name="convnext_tiny", pretrained=False), 2, (1, 28, 32), seed=0)
     assert str(error.value) == (
-        "error: model.name is convnext_tiny, which does not accept gray images of 28 x 32 pixels\n"
+        "error: model.name is convnext_tiny, which does not accept images of shape (1, 28, 32) "
+        "(channels, height, width)\n"
         "hint: dvc exp run -S model.name=resnet18   # or mobilenet_v3_small: they accept all sizes"
     )
 

@@ -73,18 +73,6 @@ def test_only_the_sections_of_a_stage_are_checked(tmp_path: Path) -> None:
     assert sections == {"model": ModelParams(name="dash", pretrained=False)}
 
 
-@pytest.mark.parametrize("content", [b"", b"\xff\xfe", b"[]", b"[" * 600, b"a: 1\na: 2", b"a: !!python/name:os.system"])
-def test_content_other_than_sections_is_an_error(tmp_path: Path, content: bytes) -> None:
-    (tmp_path / "params.yaml").write_bytes(content)
-    with pytest.raises(PipelineError, match=r"params\.yaml (has|is not valid YAML)"):
-        load_sections(tmp_path / "params.yaml", SCHEMAS)
-
-
-def test_missing_file_is_an_error() -> None:
-    with pytest.raises(PipelineError, match=r"error: zebra\.yaml does not exist in "):
-        load_sections(Path("zebra.yaml"), SCHEMAS)
-
-
 def test_numbers_match_those_in_dvc_lock() -> None:
     """dvc.lock names the value that was used."""
     numbers = ["1e-3", "0200", "3.", ".5", "-0", "0x1f", "0b1", "0o17", "1_000", "1:30", ".inf", "yes", "true", "08"]

@@ -64,7 +64,7 @@ def test_missing_device_is_an_error(prepared: Path, monkeypatch: pytest.MonkeyPa
     ("key", "value", "message"),
     [
         ("model.name", "zebra", "error: model.name is zebra, expected "),
-        ("model.name", "alexnet", "error: model.name is alexnet, which does not accept gray images of 28 x 28 pixels"),
+        ("model.name", "alexnet", "error: model.name is alexnet, which does not accept images of shape (1, 28, 28) "),
         ("train.batch_size", 31, "error: train.batch_size 31 leaves 1 of 280 images in the last batch"),
     ],
 )
