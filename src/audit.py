@@ -16,7 +16,7 @@ from src.params.inspect import InspectParams
 from src.runtime.errors import PipelineError
 
 DARK = 16  # gray levels; 16-bit files that hold 10- or 12-bit data stay below it
-RARE = 10  # classes with fewer training images are findings, and so are classes without validation or test images
+RARE = 10  # classes with fewer training images are findings, and so are classes without test images
 THUMBNAIL = 16  # pixels per side; with 8, every 10th MNIST digit looks like another one, with 16 every 75th
 SIMILAR = 0.99  # minimum correlation of near copies; 98 % of icons and their half-size JPEG copies reach it
 FLAT = 2  # standard deviation in gray levels; thumbnails with less have no near copies
@@ -34,13 +34,13 @@ def audit(splits: Mapping[str, Dataset]) -> tuple[dict[str, Any], Findings]:
         The report, which is the content of metrics/inspect.json, and the findings, which the report counts. Keys of the
         report:
             "classes": the class names.
-            "train", "validation", "test": the statistics of a split, with pixels from 0 to 1, and the number of its
+            "train", "test": the statistics of a split, with pixels from 0 to 1, and the number of its
                 findings. "blank" counts images of one value. "duplicates" and "near_duplicates" count images that
                 equal or resemble an earlier one of the same split. "small" counts images whose longer side is less
                 than half of image_size, "dark" those whose largest value is below 16; only images of files are counted.
                 "rare_classes" counts the classes with few images.
-            "cross_split_duplicates", "near_cross_split_duplicates": for each pair of splits, how many images of the
-                later split are copies or near copies of an image of the earlier split.
+            "cross_split_duplicates", "near_cross_split_duplicates": for each pair of splits, "train and test", how many
+                images of the later split are copies or near copies of an image of the earlier split.
     """
     findings: Findings = {}
     for name, split in splits.items():
@@ -60,9 +60,6 @@ def audit(splits: Mapping[str, Dataset]) -> tuple[dict[str, Any], Findings]:
     vectors = {name: thumbnail_vectors(split.images) for name, split in splits.items() if split.files}
     for a, b in combinations_with_replacement(splits, 2):
         first, second, within = splits[a], splits[b], a == b
-        # if prepare.validation is 0, the test set is also the validation set
-        if not within and (digests[a], first.files) == (digests[b], second.files):
-            continue
         kind, place = ("duplicates", a) if within else ("cross_split_duplicates", f"{a} and {b}")
         copies = find_copies(digests[a], digests[b], within)
         findings[kind, place] = [(second.name(i), f"equals {first.name(j)}") for i, j in copies.items()]

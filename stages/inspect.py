@@ -1,4 +1,4 @@
-"""Audit all three splits, and show training images before and after augmentation."""
+"""Audit both splits, and show training images before and after augmentation."""
 
 from pathlib import Path
 
@@ -39,7 +39,7 @@ def main(
     names = [train_set.classes[label] for label in samples.labels]
     plot_sample_training_images(metrics_dir / "samples.png", samples.images, names, "Training images")
     augmentations = sample_augmentations(len(samples), augmentation, torch.Generator().manual_seed(SEED))
-    pixels, mean = to_float(torch.from_numpy(samples.images)), report["train"]["mean"]
+    pixels, mean = to_float(torch.from_numpy(samples.images[:])), report["train"]["mean"]
     augmented = augment(pixels, augmentations, mean, augmentation.interpolation)
     plot_sample_training_images(metrics_dir / "augmented.png", to_uint8(augmented.numpy()), names, "After augmentation")
     print(f"audit passed, findings in {metrics_dir / 'findings.csv'}: {len(rows):,}", flush=True)

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from src.data.dataset import load_split, split_path
-from src.data.tensor_file import explain_damage, load_tensors, read_digest
+from src.data.dataset import load_split
+from src.data.tensor_file import explain_damage, load_tensors
 from src.evaluation.predictions import read_predictions
 from src.reporting import plots
 from src.reporting.model_card import model_card
@@ -24,15 +24,11 @@ def main(prepared: Path, model_path: Path, metrics_dir: Path) -> None:
     predictions = read_predictions(metrics_dir / "predictions.csv")
     confusion = pd.crosstab(predictions["actual"], predictions["predicted"])
     confusion = confusion.reindex(index=test_set.classes, columns=test_set.classes, fill_value=0)
-    # if prepare.validation is 0, the test set is also the validation set
-    is_test_set = metadata["run"]["data"]["validation"] == read_digest(split_path(prepared, "test"))
-    measured_on = "test" if is_test_set else "validation"
-
-    plots.plot_train_test_metrics(metrics_dir / "curves.png", history, measured_on)
+    plots.plot_train_test_metrics(metrics_dir / "curves.png", history)
     plots.plot_confusion_matrix(metrics_dir / "confusion.png", confusion, test_set, predictions)
     plots.plot_confident_mistakes(metrics_dir / "mistakes.png", test_set, predictions)
     plots.plot_reliability(metrics_dir / "reliability.png", predictions)
-    write_text(metrics_dir / "model_card.md", model_card(metadata, model_path, reports, confusion, measured_on))
+    write_text(metrics_dir / "model_card.md", model_card(metadata, model_path, reports, confusion))
     print(f"wrote four plots and the model card to {metrics_dir}", flush=True)
 
 

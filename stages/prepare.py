@@ -1,4 +1,4 @@
-"""Download and verify the data set or read a folder of images, and write three splits."""
+"""Download and verify the data set or read a folder of images, and write training and test set."""
 
 from pathlib import Path
 
@@ -8,7 +8,6 @@ from src.runtime.cli import run_stage
 from src.runtime.files import exclusive_lock, main_checkout
 from src.sources.download import decode, download, read_spec
 from src.sources.folder import read_folder
-from src.sources.split import stratified_split
 
 
 def main(prepare: PrepareParams, source: Path, raw: Path, prepared: Path) -> None:
@@ -18,12 +17,8 @@ def main(prepare: PrepareParams, source: Path, raw: Path, prepared: Path) -> Non
         spec = read_spec(source)
         with exclusive_lock(main_checkout(Path(".dvc/tmp/raw.lock"))):  # parallel experiments share data/raw
             files = download(main_checkout(raw), spec)
-        train_set, test_set = (decode(files, prefix, spec.classes, prepare.dataset) for prefix in ("train", "t10k"))
-        held_out = stratified_split(
-            train_set.labels, spec.classes, prepare.validation, prepare.seed, "prepare.validation"
-        )
-        splits = (train_set[~held_out], train_set[held_out] if prepare.validation else test_set, test_set)
-
+        train, test = (decode(files, prefix, spec.classes, prepare.dataset) for prefix in ("train", "t10k"))
+        splits = train, test
     for split, dataset in zip(SPLITS, splits, strict=True):
         save_dataset(split_path(prepared, split), dataset)
         print(f"{split}: {len(dataset):,} images of {len(dataset.classes)} classes", flush=True)

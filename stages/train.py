@@ -1,8 +1,9 @@
-"""Train the network, evaluate it on the validation set, and save its weights."""
+"""Train the network, evaluate it on the validation images, and save its weights."""
 
 from pathlib import Path
 
 from src.data.dataset import load_split
+from src.data.split import split_training_images
 from src.device import set_up_device
 from src.models.model_file import save_model
 from src.models.pretrained import build_network
@@ -28,7 +29,9 @@ def main(
     model_path: Path,
     metrics_dir: Path,
 ) -> None:
-    train_set, validation_set = load_split(prepared, "train"), load_split(prepared, "validation")
+    train_set, validation_set = split_training_images(
+        load_split(prepared, "train"), train.validation, train.folds, train.fold
+    )
     shape = train_set.image_shape
     train.check(len(train_set), compute.processes)
     setup = set_up_device(compute)
@@ -41,12 +44,13 @@ def main(
     if is_main_process():
         print(f"{model_summary(net, shape)}\n{setup}", flush=True)
     num_params = sum(parameter.numel() for parameter in net.parameters())
+    counts = {"train_images": len(train_set), "validation_images": len(validation_set or ())}
 
     def write_metrics(history: list[loop.Metrics]) -> None:
         if is_main_process():
             write_csv(metrics_dir / "history.csv", list(history[0]), [list(row.values()) for row in history])
             # a list, because DVC would show each value of a mapping as a metric
-            report = {"num_params": num_params, **history[-1], "environment": list(setup.environment.items())}
+            report = {"num_params": num_params, **counts, **history[-1], "environment": list(setup.environment.items())}
             write_json(metrics_dir / "train.json", report)
 
     checkpoint = Checkpoint(main_checkout(checkpoints), run_hash(run), setup.environment)

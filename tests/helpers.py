@@ -104,7 +104,7 @@ def write_tiny_project(folder: Path) -> None:
     (folder / "data/sources/mnist").write_text(json.dumps(spec))
     (folder / "params.yaml").write_text((ROOT / "params.yaml").read_text())
     # one thread, because several tests run side by side
-    edit_params(folder, {"prepare.validation": VALIDATION, "train.batch_size": 64, "compute.threads": 1})
+    edit_params(folder, {"train.validation": VALIDATION, "train.batch_size": 64, "compute.threads": 1})
 
 
 def edit_params(folder: Path, changes: dict[str, Any]) -> None:

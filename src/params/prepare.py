@@ -23,7 +23,6 @@ class PrepareParams(Section):
     fit: Literal["pad", "crop", "stretch"]
     group: Annotated[str, AfterValidator(_check_regex)]
     test: float = Field(gt=0, lt=1)
-    validation: int = Field(ge=0)
     seed: Seed
 
     @model_validator(mode="after")

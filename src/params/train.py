@@ -10,6 +10,9 @@ from src.runtime.errors import PipelineError
 
 class TrainParams(Section):
     seed: Seed
+    validation: int = Field(ge=0)
+    folds: int = Field(ge=0, le=1000)
+    fold: int = Field(ge=0)
     epochs: float = Field(gt=0, le=10_000)
     validations: int = Field(ge=1, le=10_000)
     batch_size: int = Field(ge=1, le=65_536)
@@ -28,6 +31,8 @@ class TrainParams(Section):
     def _check_consistency(self) -> Self:
         if self.schedule == "step" and self.warmup > 0:
             raise ValueError("schedule `step` has no warmup: set train.warmup to 0")
+        if self.folds == 1 or self.fold >= max(self.folds, 1):
+            raise ValueError(f"fold {self.fold} of {self.folds}: set train.folds to 2 or more, and train.fold below it")
         return self
 
     def check(self, num_images: int, processes: int) -> None:

@@ -19,7 +19,7 @@ MAX_CLASSES = 20  # rows in the table of classes
 
 
 def model_card(
-    metadata: Mapping[str, Any], model_path: Path, reports: Mapping[str, Any], confusion: pd.DataFrame, measured_on: str
+    metadata: Mapping[str, Any], model_path: Path, reports: Mapping[str, Any], confusion: pd.DataFrame
 ) -> str:
     """Return the model card in Markdown.
 
@@ -29,11 +29,14 @@ def model_card(
         reports: the contents of metrics/inspect.json, train.json and evaluate.json by stage. Each number of `evaluate`
             becomes a row, with the interval from `<name>_low` to `<name>_high` if there is one.
         confusion: number of test images by actual class (rows) and predicted class (columns).
-        measured_on: the split behind the validation metrics: "validation", or "test" if there is no validation set.
     """
     audit, training, evaluation = reports["inspect"], reports["train"], reports["evaluate"]
     run, environment = metadata["run"], metadata["environment"]
     settings = ", ".join(f"{key.replace('_', ' ')} {value}" for key, value in (run["model"] | run["train"]).items())
+    validation = ""
+    if "validation_accuracy" in training:
+        count, accuracy = training["validation_images"], training["validation_accuracy"]
+        validation = f"| accuracy on {count:,} validation images | {accuracy:.4f} |\n"
     height, width, *color = audit["test"]["shape"]
     copies = [audit[key].get("train and test", 0) for key in audit if key.endswith("cross_split_duplicates")]
     return f"""---
@@ -45,14 +48,13 @@ Classifies {"color" if color else "gray"} images of {height} x {width} pixels in
 
 - File: `{model_path}`, SHA-256 `{hashlib.sha256(model_path.read_bytes()).hexdigest()}`
 - Network: `{metadata["network"]}`, {training["num_params"]:,} parameters
-- Trained on {audit["train"]["images"]:,} images. Settings that are not 0: {settings}
+- Trained on {training["train_images"]:,} images. Settings that are not 0: {settings}
 - Computed with torch {environment["torch"]} on {environment["device"]}, {environment["precision"]}
 
 ## Metrics
 
 {_table([f"on {audit['test']['images']:,} test images", ""], _metrics(evaluation))}
-| accuracy on {audit["validation"]["images"]:,} {measured_on} images | {training["validation_accuracy"]:.4f} |
-| test images that are copies of training images | {sum(copies):,} |
+{validation}| test images that are copies of training images | {sum(copies):,} |
 
 The least accurate classes:
 

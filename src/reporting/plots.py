@@ -19,23 +19,23 @@ OUTLIER = 10  # times the 90 % quantile of the losses; higher ones are outside t
 SHORT_NAME = 5  # characters of a class name that fits next to another one
 
 
-def plot_train_test_metrics(path: Path, history: pd.DataFrame, measured_on: str) -> None:
+def plot_train_test_metrics(path: Path, history: pd.DataFrame) -> None:
     """Draw loss and accuracy over epochs in a 2 x 2 grid: the notebook's function of this name.
 
     Args:
         path: the PNG file.
-        history: `epoch`, and loss and accuracy of `train` and `validation`.
-        measured_on: the split behind the `validation` columns: "validation", or "test" if there is no validation set.
+        history: `epoch`, and loss and accuracy of `train` and, if there are validation images, `validation`.
     """
-    splits = [("train", "Training", BLUE), ("validation", measured_on.capitalize(), VERMILION)]
+    colors = {"train": BLUE, "validation": VERMILION}
+    splits = [split for split in colors if f"{split}_loss" in history]
     with saved_figure(path, 9, 6) as figure:
-        axes = figure.subplots(2, 2, sharex=True, sharey="row")
-        for column, (split, name, color) in enumerate(splits):
+        axes = figure.subplots(2, len(splits), sharex=True, sharey="row", squeeze=False)
+        for column, split in enumerate(splits):
             for row, (metric, form) in enumerate([("loss", ".4f"), ("accuracy", ".2%")]):
                 axis, values = axes[row, column], history[f"{split}_{metric}"]
-                axis.set_title(f"{name} {metric}: {values.iloc[-1]:{form}}")
-                axis.plot(history["epoch"], values, color=color, marker="o", markersize=4)
-        losses = history[["train_loss", "validation_loss"]].to_numpy()
+                axis.set_title(f"{split} {metric}: {values.iloc[-1]:{form}}")
+                axis.plot(history["epoch"], values, color=colors[split], marker="o", markersize=4)
+        losses = history.filter(like="_loss").to_numpy()
         limit = OUTLIER * np.quantile(losses, 0.9, method="lower")
         if losses.max() > limit:
             axes[0, 0].set_ylim(0, limit)

@@ -12,20 +12,19 @@ import numpy as np
 from tqdm import tqdm
 
 from src.data.dataset import Dataset
+from src.data.split import stratified_split
 from src.params.prepare import PrepareParams
 from src.runtime.errors import PipelineError
 from src.sources.image_file import load_images
-from src.sources.split import stratified_split
 
 VALIDATION = ("val", "valid", "validation")  # accepted names of the folder with the validation split
 IGNORED = ("desktop.ini", "thumbs.db")  # files that Windows writes, in lower case
 
 
-def read_folder(folder: Path, settings: PrepareParams, scratch: Path) -> tuple[Dataset, Dataset, Dataset]:
+def read_folder(folder: Path, settings: PrepareParams, scratch: Path) -> tuple[Dataset, Dataset]:
     """Read and split the image files `folder`/class/*, or read given splits: `folder`/{train,val,test}/class/*.
 
-    Without val, validation images are held out of train. Hidden files and those that Windows adds are ignored. The
-    images are in a temporary file, not in memory.
+    Hidden files and those that Windows adds are ignored. The images are in a temporary file, not in memory.
 
     Args:
         folder: the images.
@@ -33,41 +32,47 @@ def read_folder(folder: Path, settings: PrepareParams, scratch: Path) -> tuple[D
         scratch: where to create the temporary file.
 
     Returns:
-        The splits train, validation and test. Without a validation set, the test set is returned twice.
+        The training images, which include those of val, and the test set.
 
     Raises:
         PipelineError: fewer than two classes, a class without images, files that are not images, or a group that does
             not match, is in two given splits, or leaves a class without images in one of the splits.
     """
-    parts = _split_files(folder, settings)
-    files = [file for part in parts for file in part]
+    train, validation, test = _split_files(folder, settings)
+    files = [*train, *validation, *test]
     classes, labels = np.unique([_class_of(file) for file in files], return_inverse=True)
     labels = labels.astype(np.uint8 if len(classes) <= 256 else np.uint16)
     images, sizes = _read_files(folder, files, settings, scratch)
-    dataset = Dataset(images, labels, tuple(classes.tolist()), tuple(files), sizes, "folder", settings.fit)
-    ends = itertools.accumulate(map(len, parts), initial=0)
-    train, validation, test = (dataset[start:end] for start, end in itertools.pairwise(ends))
-    return train, validation if len(validation) else test, test
+    groups = _number_groups(files, settings.group) if settings.group else None
+    is_validation = (np.arange(len(files)) >= len(train)).astype(np.uint8) if validation else None
+    dataset = Dataset(
+        images, labels, tuple(classes.tolist()), tuple(files), sizes, "folder", settings.fit, groups, is_validation
+    )
+    count = len(train) + len(validation)
+    return dataset[:count], dataset[count:]
 
 
 def _split_files(folder: Path, settings: PrepareParams) -> tuple[list[str], list[str], list[str]]:
-    """Return the files of train, validation and test, relative to `folder`."""
+    """Return the files of train, validation (if it is given) and test, relative to `folder`."""
+    given = [name for name in VALIDATION if (folder / name).is_dir()]
     if all((folder / part).is_dir() for part in ("train", "test")):
         train, test = _list_files(folder, "train/"), _list_files(folder, "test/")
-        names = [name for name in VALIDATION if settings.validation and (folder / name).is_dir()]
-        validation = [file for name in names for file in _list_files(folder, f"{name}/")]
+        validation = [file for name in given for file in _list_files(folder, f"{name}/")]
         if unknown := {_class_of(file) for file in validation + test} - {_class_of(file) for file in train}:
             message = f"{folder} has images of class {', '.join(sorted(unknown))} in val or test, but none in train"
             raise PipelineError(message, f"ls {shlex.quote(str(folder))}/*/   # add them to train, or remove the class")
-    elif (folder / "train").is_dir() and any((folder / name).is_dir() for name in VALIDATION):
+    elif (folder / "train").is_dir() and given:
         raise PipelineError(
             f"{folder} has train/ and a validation split, but no test/", f"ls {shlex.quote(str(folder))}"
         )
     else:
-        files, validation = _list_files(folder, ""), []
-        train, test = _hold_out(files, max(1, round(settings.test * len(files))), "prepare.test", settings)
-    if not validation:
-        train, validation = _hold_out(train, settings.validation, "prepare.validation", settings)
+        files = _list_files(folder, "")
+        classes, labels = np.unique([_class_of(file) for file in files], return_inverse=True)
+        groups = _number_groups(files, settings.group) if settings.group else None
+        count = max(1, round(settings.test * len(files)))
+        held_out = stratified_split(labels, classes.tolist(), count, settings.seed, "prepare.test", groups)
+        train, validation = list(itertools.compress(files, ~held_out)), []
+        test = list(itertools.compress(files, held_out))
     for first, second in itertools.combinations((train, validation, test), 2):  # given splits may divide a group
         if settings.group and (both := {*_groups_of(first, settings.group)} & {*_groups_of(second, settings.group)}):
             raise PipelineError(
@@ -99,14 +104,10 @@ def _class_of(file: str) -> str:
     return file.split("/")[-2]
 
 
-def _hold_out(files: list[str], count: int, parameter: str, settings: PrepareParams) -> tuple[list[str], list[str]]:
-    """Split `files` into remaining and held-out files. About `count` are held out, and no group is divided."""
-    classes, labels = np.unique([_class_of(file) for file in files], return_inverse=True)
-    pattern = settings.group or "(?s).+"  # without prepare.group, each file is its own group
+def _number_groups(files: Sequence[str], pattern: str) -> np.ndarray:
+    """Return the number of the group of each file, from 0 in order of first appearance: int64 [n]."""
     numbers: dict[str, int] = {}
-    groups = np.array([numbers.setdefault(group, len(numbers)) for group in _groups_of(files, pattern)])
-    held_out = stratified_split(labels, classes.tolist(), count, settings.seed, parameter, groups)
-    return list(itertools.compress(files, ~held_out)), list(itertools.compress(files, held_out))
+    return np.array([numbers.setdefault(group, len(numbers)) for group in _groups_of(files, pattern)])
 
 
 def _groups_of(files: Sequence[str], pattern: str) -> list[str]:

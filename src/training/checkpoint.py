@@ -38,7 +38,7 @@ def describe_run(sections: Mapping[str, Section], prepared: Path) -> dict[str, A
         name: {key: value for key, value in section.model_dump(mode="json").items() if value}  # not 0, false or empty
         for name, section in sections.items()
     }
-    return parameters | {"data": {split: read_digest(split_path(prepared, split)) for split in ("train", "validation")}}
+    return parameters | {"data": read_digest(split_path(prepared, "train"))}
 
 
 def run_hash(run: Mapping[str, Any]) -> str:

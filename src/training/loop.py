@@ -184,15 +184,15 @@ def iterate_batches(state: TrainState, train_set: Dataset) -> Iterator[tuple[Ten
         images float32 [batch, channels, height, width] and labels int64 [batch], on the device.
     """
     settings, device = state.settings, state.setup.device
-    images, labels = torch.from_numpy(train_set.images), torch.from_numpy(train_set.labels).long()
+    labels = torch.from_numpy(train_set.labels).long()
     while state.step < state.total_steps:
         epoch, step_of_epoch = divmod(state.step, state.steps_per_epoch)
         generator = torch.Generator().manual_seed(derive_seed(settings.seed, ORDER, epoch))
-        order = torch.randperm(len(images), generator=generator)
-        augmentations = sample_augmentations(len(images), state.augmentation, generator)
+        order = torch.randperm(len(train_set), generator=generator)
+        augmentations = sample_augmentations(len(train_set), state.augmentation, generator)
         for batch in order.split(settings.batch_size)[step_of_epoch : step_of_epoch + state.total_steps - state.step]:
             own = batch[rank() :: world_size()]
-            pixels = to_float(to_device(images[own], device))
+            pixels = to_float(to_device(torch.from_numpy(train_set.images[own.numpy()]), device))
             if not state.augmentation.is_identity:
                 pixels = augment(pixels, augmentations[own], state.normalize.mean, state.augmentation.interpolation)
             pixels = normalize(pixels, state.normalize).contiguous(memory_format=torch.channels_last)

@@ -12,10 +12,11 @@ import pytest
 from PIL import Image
 
 from src.data.dataset import Dataset
+from src.data.split import split_training_images
 from src.runtime.errors import PipelineError
 from src.sources.folder import read_folder
 
-Read = Callable[..., tuple[Dataset, Dataset, Dataset]]
+Read = Callable[..., tuple[Dataset, Dataset]]
 CATS_AND_DOGS = [f"{name}/{number}.png" for name in ("cat", "dog") for number in range(8)]
 
 
@@ -29,11 +30,11 @@ def folder(tmp_path: Path) -> Path:
 def read(folder: Path, tmp_path: Path, params: SimpleNamespace) -> Read:
     """Write images of 28 x 28 pixels, with the gray values 0, 1 ..., and read the folder."""
 
-    def read(*files: str, **changes: Any) -> tuple[Dataset, Dataset, Dataset]:
+    def read(*files: str, **changes: Any) -> tuple[Dataset, Dataset]:
         for value, file in enumerate(files):
             (folder / file).parent.mkdir(parents=True, exist_ok=True)
             Image.new("L", (28, 28), value).save(folder / file)
-        settings = params.prepare.model_copy(update={"test": 0.25, "validation": 2, **changes})
+        settings = params.prepare.model_copy(update={"test": 0.25, **changes})
         return read_folder(folder, settings, tmp_path / "prepared")
 
     return read
@@ -42,12 +43,11 @@ def read(folder: Path, tmp_path: Path, params: SimpleNamespace) -> Read:
 def test_each_split_has_its_files_in_order_with_their_images_labels_and_sizes(folder: Path, read: Read) -> None:
     (folder / "dog").mkdir()
     Image.new("L", (60, 30), 16).save(folder / "dog/8.png")
-    train, validation, test = read(*CATS_AND_DOGS, validation=3, fit="crop")
-    assert train.classes == validation.classes == test.classes == ("cat", "dog")
-    assert train.files[3:7] == ("cat/3.png", "cat/4.png", "dog/0.png", "dog/1.png")
-    assert train.images[:, 14, 14].tolist() == [0, 1, 2, 3, 4, 8, 9, 11, 13, 14]
-    assert train.labels.tolist() == [0, 0, 0, 0, 0, 1, 1, 1, 1, 1]
-    assert validation.images[:, 14, 14].tolist() == [6, 12, 15]
+    train, test = read(*CATS_AND_DOGS, fit="crop")
+    assert train.classes == test.classes == ("cat", "dog")
+    assert train.files[3:8] == ("cat/3.png", "cat/4.png", "cat/6.png", "dog/0.png", "dog/1.png")
+    assert train.images[:, 14, 14].tolist() == [0, 1, 2, 3, 4, 6, 8, 9, 11, 12, 13, 14, 15]
+    assert train.labels.tolist() == [0] * 6 + [1] * 7
     assert test.images[:, 14, 14].tolist() == [5, 7, 10, 16]
     assert test.sizes.tolist() == [[28, 28], [28, 28], [28, 28], [60, 30]]
     assert (test.source, test.fit) == ("folder", "crop")
@@ -70,7 +70,7 @@ def test_files_of_the_system_and_hidden_folders_are_ignored(folder: Path, read: 
 
 
 def test_more_than_256_classes_have_16_bit_labels(read: Read) -> None:
-    train, _, _ = read(*(f"{n:03}/{name}.png" for n in range(257) for name in "ab"), test=0.5, validation=0)
+    train, _ = read(*(f"{n:03}/{name}.png" for n in range(257) for name in "ab"), test=0.5)
     assert (train.labels.tolist(), train.labels.dtype) == (list(range(257)), np.uint16)
 
 
@@ -78,18 +78,13 @@ def test_more_than_256_classes_have_16_bit_labels(read: Read) -> None:
 def test_given_splits_are_kept(read: Read, name: str) -> None:
     with pytest.raises(PipelineError, match=r"has train/ and a validation split, but no test/"):
         read("train/cat/a.png", "train/cat/b.png", "train/dog/c.png", f"{name}/cat/d.png", f"{name}/dog/e.png")
-    train, validation, test = read("test/cat/f.png", "test/dog/g.png", "test/dog/h.png")
+    pool, test = read("test/cat/f.png", "test/dog/g.png", "test/dog/h.png")
+    train, validation = split_training_images(pool, validation=1, folds=0, fold=0)
     assert train.files == ("train/cat/a.png", "train/cat/b.png", "train/dog/c.png")
+    assert validation
     assert validation.files == (f"{name}/cat/d.png", f"{name}/dog/e.png")
     assert test.files == ("test/cat/f.png", "test/dog/g.png", "test/dog/h.png")
     assert [split.labels.tolist() for split in (train, validation, test)] == [[0, 0, 1], [0, 1], [0, 1, 1]]
-    assert read(validation=0)[1].files == test.files
-
-
-def test_validation_images_are_held_out_of_the_folder_train(read: Read) -> None:
-    splits = read(*(f"train/{file}" for file in CATS_AND_DOGS), "test/cat/a.png", "test/dog/b.png", validation=4)
-    assert [split.counts().tolist() for split in splits] == [[6, 6], [2, 2], [1, 1]]
-    assert {*splits[0].files, *splits[1].files} == {f"train/{file}" for file in CATS_AND_DOGS}
 
 
 def test_classes_named_train_and_bus_are_classes(read: Read) -> None:
@@ -100,7 +95,10 @@ def test_classes_named_train_and_bus_are_classes(read: Read) -> None:
 def test_images_of_a_group_stay_in_one_split(read: Read, group: str) -> None:
     """Patients have images of one class or of both."""
     views = [f"{'dog' if n % 2 else 'cat'}/p{n}-{view}.png" for n in range(20) for view in "abc"]
-    splits = read(*views, "dog/p0-d.png", "cat/p1-d.png", group=group, validation=16)
+    pool, test = read(*views, "dog/p0-d.png", "cat/p1-d.png", group=group)
+    train, validation = split_training_images(pool, validation=16, folds=0, fold=0)
+    assert validation
+    splits = train, validation, test
     in_splits = [{file.split("/")[1].split("-")[0] for file in split.files} for split in splits]
     assert [len(patients) for patients in in_splits] == [10, 5, 5]  # 16 of 47 images in the 15 other groups: 5 groups
     assert (len(set.union(*in_splits)), sum(map(len, splits))) == (20, 62)

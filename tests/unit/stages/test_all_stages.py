@@ -17,7 +17,7 @@ def test_equal_runs_write_equal_bytes(tiny: Path) -> None:
             run_stage_in(tiny, stage, check=True)
         files = [path for name in ("prepared", "model", "../metrics") for path in (tiny / "data" / name).iterdir()]
         contents.append({path.name: path.read_bytes() for path in files})
-    assert len(contents[0]) == 19
+    assert len(contents[0]) == 18
     assert contents[0] == contents[1]
 
 

@@ -27,10 +27,10 @@ def test_inspect_writes_report_balance_and_samples(prepared: Path) -> None:
     names = ["augmented.png", "class_balance.csv", "findings.csv", "inspect.json", "samples.png"]
     assert sorted(path.name for path in (prepared / METRICS).iterdir()) == names
     report = json.loads((prepared / METRICS / "inspect.json").read_text())
-    assert list(report) == ["classes", "train", "validation", "test", "cross_split_duplicates"]
-    assert report["train"]["class_counts"] == [28] * 10
+    assert list(report) == ["classes", "train", "test", "cross_split_duplicates"]
+    assert report["train"]["class_counts"] == [33] * 10
     rows = list(csv.reader((prepared / METRICS / "class_balance.csv").read_text().splitlines()))
-    assert rows[:2] == [["class", "train", "validation", "test"], ["0", "28", "5", "11"]]
+    assert rows[:2] == [["class", "train", "test"], ["0", "33", "11"]]
     assert (prepared / METRICS / "findings.csv").read_text() == "finding,split,file,detail\n"
 
 

@@ -9,26 +9,17 @@ from PIL import Image
 
 from src.data.dataset import SPLITS, load_split
 from stages.prepare import main
-from tests.helpers import edit_params, is_error, run_stage_in, tiny_idx
+from tests.helpers import is_error, run_stage_in, tiny_idx
 
 SOURCE, RAW, PREPARED = Path("data/sources/mnist"), Path("data/raw/mnist"), Path("data/prepared")
 
 
-def test_prepare_writes_three_splits(tiny: Path) -> None:
-    sizes = {"train": 280, "validation": 50, "test": 110}
+def test_prepare_writes_training_and_test_set(tiny: Path) -> None:
+    sizes = {"train": 330, "test": 110}
     lines = [f"{split}: {size} images of 10 classes" for split, size in sizes.items()]
     assert run_stage_in(tiny, "prepare", check=True).stdout.splitlines() == lines
-    assert load_split(tiny / PREPARED, "validation").counts().tolist() == [5] * 10
     raw = np.frombuffer(tiny_idx()["t10k-images-idx3-ubyte"], np.uint8, offset=16).reshape(-1, 28, 28)
     assert (load_split(tiny / PREPARED, "test").images == raw).all()
-
-
-def test_without_validation_images_the_test_set_is_the_validation_set(tiny: Path) -> None:
-    edit_params(tiny, {"prepare.validation": 0})
-    run_stage_in(tiny, "prepare", check=True)
-    files = {name: (tiny / PREPARED / f"{name}.safetensors").read_bytes() for name in ("validation", "test")}
-    assert files["validation"] == files["test"]
-    assert len(load_split(tiny / PREPARED, "train")) == 330
 
 
 def test_experiment_in_a_copy_reads_raw_files_of_the_main_checkout(
@@ -38,8 +29,8 @@ def test_experiment_in_a_copy_reads_raw_files_of_the_main_checkout(
     copy.mkdir(parents=True)
     monkeypatch.chdir(copy)
     monkeypatch.setenv("DVC_ROOT", str(tiny))
-    main(params.prepare.model_copy(update={"validation": 50}), tiny / SOURCE, RAW, PREPARED)
-    assert len(load_split(copy / PREPARED, "train")) == 280
+    main(params.prepare, tiny / SOURCE, RAW, PREPARED)
+    assert len(load_split(copy / PREPARED, "train")) == 330
     assert not (copy / "data/raw").exists()
     assert (tiny / ".dvc/tmp/raw.lock").exists()
 
@@ -50,17 +41,17 @@ def prepare_folder(params: SimpleNamespace, folder: Path, prepared: Path) -> Non
         path = folder / ("dog" if gray > 9 else "cat") / f"{gray}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.new("L", (40, 20), gray).save(path)
-    changes = {"dataset": "folder", "image_size": 112, "channels": 3, "fit": "crop", "test": 0.2, "validation": 2}
+    changes = {"dataset": "folder", "image_size": 112, "channels": 3, "fit": "crop", "test": 0.2}
     main(params.prepare.model_copy(update=changes), folder, RAW, prepared)
 
 
-def test_folder_of_images_is_split_in_three(tmp_path: Path, params: SimpleNamespace) -> None:
+def test_folder_of_images_is_split(tmp_path: Path, params: SimpleNamespace) -> None:
     prepare_folder(params, tmp_path / "images", tmp_path / "prepared")
     splits = [load_split(tmp_path / "prepared", name) for name in SPLITS]
-    assert [split.counts().tolist() for split in splits] == [[7, 7], [1, 1], [2, 2]]
-    assert splits[0].images.shape == (14, 112, 112, 3)
+    assert [split.counts().tolist() for split in splits] == [[8, 8], [2, 2]]
+    assert splits[0].images.shape == (16, 112, 112, 3)
     assert [f"{np.unique(image)[0]}.png" for image in splits[1].images] == [Path(x).name for x in splits[1].files]
-    assert len(list((tmp_path / "prepared").iterdir())) == 3
+    assert len(list((tmp_path / "prepared").iterdir())) == 2
 
 
 def test_full_disk_is_named_and_leaves_no_partial_file(tiny: Path, small_disk: Path) -> None:

@@ -10,6 +10,8 @@ import torch
 from torch import nn
 
 from src.data.dataset import Dataset, load_split, save_dataset
+from src.data.split import split_training_images
+from src.data.tensor_file import read_digest
 from src.models.inference import Classifier, evaluate
 from src.models.model_file import load_model
 from src.models.registry import register
@@ -46,7 +48,7 @@ def test_train_writes_the_model_and_its_metrics(prepared: Path) -> None:
     _, metadata = load_model(prepared / MODEL)
     assert (metadata.network, metadata.input_shape, metadata.classes) == ("dash", (1, 28, 28), tuple("0123456789"))
     assert (metadata.source, metadata.run["train"]["epochs"]) == ("mnist", 1)
-    assert list(metadata.run["data"]) == ["train", "validation"]
+    assert metadata.run["data"] == read_digest(prepared / PREPARED / "train.safetensors")
 
 
 def test_missing_device_is_an_error(prepared: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -101,11 +103,11 @@ def test_full_disk_keeps_the_state_for_the_next_run(prepared: Path, small_disk: 
 
 def train_on_color(folder: Path, changes: dict[str, Any]) -> Classifier:
     """Train and evaluate a network of torchvision on dark images of 32 x 32 pixels. Return it."""
-    for seed, (split, count) in enumerate({"train": 40, "validation": 10, "test": 10}.items()):
+    for seed, (split, count) in enumerate({"train": 50, "test": 10}.items()):
         noise = random_dataset(count, seed, side=32, channels=3)
         dark = Dataset(noise.images // 3, noise.labels, noise.classes, fit="crop")
         save_dataset(folder / PREPARED / f"{split}.safetensors", dark)
-    settings = {"model.name": "shufflenet_v2_x0_5", "train.batch_size": 8, "train.epochs": 2}
+    settings = {"model.name": "shufflenet_v2_x0_5", "train.batch_size": 8, "train.epochs": 2, "train.validation": 10}
     edit_params(folder, settings | {"compute.precision": "fp32"} | changes)
     for stage in ("train", "evaluate"):
         run_stage_in(folder, stage, check=True)
@@ -116,16 +118,18 @@ def train_on_color(folder: Path, changes: dict[str, Any]) -> Classifier:
 
 def uses(folder: Path, classifier: Classifier) -> bool:
     """Return whether the losses that `train` and `evaluate` wrote are those of this classifier."""
-    files = [("validation", "train.json", "validation_loss"), ("test", "evaluate.json", "loss")]
-    written = [json.loads((folder / METRICS / file).read_text())[key] for _, file, key in files]
-    splits = [load_split(folder / PREPARED, split) for split, _, _ in files]
+    files = [("train.json", "validation_loss"), ("evaluate.json", "loss")]
+    written = [json.loads((folder / METRICS / file).read_text())[key] for file, key in files]
+    _, validation_set = split_training_images(load_split(folder / PREPARED, "train"), 10, 0, 0)
+    splits = [validation_set, load_split(folder / PREPARED, "test")]
     return written == pytest.approx([evaluate(classifier, data, torch.device("cpu"))[0] for data in splits], rel=1e-5)
 
 
 def test_normalization_and_test_time_augmentation_are_saved_and_used_by_evaluate(tiny: Path) -> None:
     classifier = train_on_color(tiny, {"train.test_time_augmentation": True})
     assert classifier.test_time_augmentation
-    pixels = load_split(tiny / PREPARED, "train").images.reshape(-1, 3) / 255
+    train_set, _ = split_training_images(load_split(tiny / PREPARED, "train"), 10, 0, 0)
+    pixels = train_set.images[:].reshape(-1, 3) / 255
     assert classifier.normalize.mean == [round(value, 4) for value in pixels.mean(axis=0).tolist()]
     assert classifier.normalize.std == [round(value, 4) for value in pixels.std(axis=0).tolist()]
     assert uses(tiny, classifier)

@@ -69,7 +69,7 @@ def test_files_are_classified_like_the_images_that_prepare_reads(
     """Also in batches: of two images here."""
     monkeypatch.setattr(predict, "EVALUATION_BATCH", 2)
     save_random_model(tmp_path / "a", "squeezenet1_1", classes, shape, "folder")
-    values = {"fit": "crop", "validation": 0, "test": 0.34, "channels": shape[0], "image_size": shape[1]}
+    values = {"fit": "crop", "test": 0.34, "channels": shape[0], "image_size": shape[1]}
     split = read_folder(images, params.prepare.model_copy(update=values), tmp_path)[0]
     classifier, metadata = load_model(tmp_path / "a")
     results, errors = classify(classifier, metadata, [images / file for file in split.files])

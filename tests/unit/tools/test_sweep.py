@@ -12,7 +12,7 @@ from src.runtime.errors import PipelineError
 from src.runtime.files import write_text
 from tests.helpers import ROOT, run
 from tools import sweep
-from tools.sweep import RECIPES, SEED, check_images, expand_grid, leaderboard, load_recipe, nearest_recipe
+from tools.sweep import FOLD, RECIPES, SEED, check_images, expand_grid, leaderboard, load_recipe, nearest_recipe
 
 
 @pytest.fixture(autouse=True)
@@ -57,14 +57,16 @@ def test_invalid_job_is_one_error_before_anything_is_queued(
 
 
 def test_leaderboard_ranks_by_validation_accuracy_and_counts_each_seed_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    base = {"prepare.validation": 5000.0, "train.epochs": 3.0, SEED: 0.0}
+    base = {"train.validation": 5000.0, "train.folds": 0, "train.epochs": 3.0, SEED: 0.0, FOLD: 0}
     rows = [
-        ("a", "Success", 5000, 3, 0, 0.99, 0.90),
-        ("b", "Success", 5000, 3, 1, 0.97, 0.92),
-        ("c", "Success", 5000, 3, 1, 0.97, 0.92),  # the same seed again
-        ("d", "Success", 5000, 9, 0, 0.95, 0.99),  # a better test accuracy does not lead
-        ("e", "Success", 0, 3, 0, 0.999, 0.999),  # no validation images: its validation accuracy does not count
-        ("f", "Failed", 5000, 7, 0, None, None),
+        ("a", "Success", 5000, 0, 3, 0, 0, 0.99, 0.90),
+        ("b", "Success", 5000, 0, 3, 1, 0, 0.97, 0.92),
+        ("c", "Success", 5000, 0, 3, 1, 0, 0.97, 0.92),  # the same seed again
+        ("d", "Success", 5000, 0, 9, 0, 0, 0.95, 0.99),  # a better test accuracy does not lead
+        ("e", "Success", 0, 0, 3, 0, 0, None, 0.999),  # no validation images
+        ("f", "Failed", 5000, 0, 7, 0, 0, None, None),
+        ("g", "Success", 5000, 2, 3, 0, 0, 0.93, 0.9),  # folds count like seeds
+        ("h", "Success", 5000, 2, 3, 0, 1, 0.95, 0.9),
     ]
     table = pd.DataFrame(rows, columns=["Experiment", "State", *base, "validation_accuracy", "accuracy"])
     monkeypatch.setattr(sweep, "RECIPES", {"default": {}, "long": {"train.epochs": 9}})
@@ -74,7 +76,8 @@ def test_leaderboard_ranks_by_validation_accuracy_and_counts_each_seed_once(monk
         ["recipe"],
         ["default", "2", "98.00", "1.41", "2", "91.00", "1.41"],
         ["long", "1", "95.00", "-", "1", "99.00", "-"],
-        ["default", "prepare.validation=0", "0", "-", "-", "1", "99.90", "-"],
+        ["default", "train.folds=2", "2", "94.00", "1.41", "2", "90.00", "0.00"],
+        ["default", "train.validation=0", "0", "-", "-", "1", "99.90", "-"],
     ]
     assert leaderboard(table[:0], base) == "no experiment of this commit is done"
 

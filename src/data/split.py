@@ -1,10 +1,53 @@
-"""Hold out images of every class."""
+"""Hold out images of every class, by count or by fold."""
 
 from collections.abc import Sequence
 
 import numpy as np
 
+from src.data.dataset import Dataset
 from src.runtime.errors import PipelineError
+
+SEED = 0  # of the choice of validation images
+
+
+def split_training_images(pool: Dataset, validation: int, folds: int, fold: int) -> tuple[Dataset, Dataset | None]:
+    """Return the images to train on and those to validate on. No image is copied.
+
+    Args:
+        pool: all training images.
+        validation: number of validation images. A given validation split has its own number. 0: no validation images.
+        folds: 0, or the number of folds, one of which replaces these validation images.
+        fold: the fold to validate on, from 0.
+
+    Raises:
+        PipelineError: a class would have no image to train on.
+    """
+    if folds:
+        held_out = assign_folds(pool, folds) == fold
+        if missing := sorted({*pool.labels.tolist()} - {*pool.labels[~held_out].tolist()}):
+            names = ", ".join(pool.classes[label] for label in missing)
+            raise PipelineError(
+                f"fold {fold} of {folds} has all images of class {names}",
+                "dvc exp run -S train.folds=0   # or add images: each class needs two images or groups",
+            )
+    elif not validation:
+        return pool, None
+    elif pool.is_validation is not None:
+        held_out = pool.is_validation.astype(bool)
+    else:
+        held_out = stratified_split(pool.labels, pool.classes, validation, SEED, "train.validation", pool.groups)
+    return pool[np.flatnonzero(~held_out)], pool[np.flatnonzero(held_out)]
+
+
+def assign_folds(pool: Dataset, folds: int) -> np.ndarray:
+    """Return the fold of each image, from 0: int64 [n]. Classes are spread evenly, and groups stay together."""
+    groups = np.arange(len(pool)) if pool.groups is None else np.unique(pool.groups, return_inverse=True)[1]
+    first = np.unique(groups, return_index=True)[1]
+    order = np.random.default_rng(SEED).permutation(len(first))
+    by_class = order[np.argsort(pool.labels[first][order], kind="stable")]  # the class of its first image
+    fold_of_group = np.empty(len(first), np.int64)
+    fold_of_group[by_class] = np.arange(len(first)) % folds
+    return np.asarray(fold_of_group[groups])
 
 
 def stratified_split(
@@ -27,8 +70,7 @@ def stratified_split(
         count: the number of images to hold out; 0 for none.
         seed: which images to select.
         parameter: the name of the parameter that sets `count`, for the error message.
-        groups: the group of each image, integers [n], numbered from 0 in order of first appearance. None: each image is
-            a group of its own.
+        groups: the group of each image, integers [n]. None: each image is a group of its own.
 
     Returns:
         bool [n], true for held-out images.
@@ -36,7 +78,7 @@ def stratified_split(
     Raises:
         PipelineError: a class would be missing in one of the two splits.
     """
-    groups = np.arange(len(labels)) if groups is None else groups
+    groups = np.arange(len(labels)) if groups is None else np.unique(groups, return_inverse=True)[1]
     group_labels = labels[np.unique(groups, return_index=True)[1]]  # the class of each group
     number = round(count * len(group_labels) / len(labels))  # of groups to hold out
     sizes = np.bincount(group_labels)
