@@ -33,7 +33,7 @@ lint: .venv/ready ## Check style and types
 	ruff format --check .
 	mypy
 
-test-all: .venv/ready ## Run all tests except test-long and; starts servers and a browser, kills processes
+test-all: .venv/ready ## Run all tests except test-long; starts servers and a browser, kills processes
 	pytest
 
 test-long: .venv/ready ## Run the crash tests: kill training runs and dvc many times

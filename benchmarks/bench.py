@@ -63,7 +63,7 @@ def measure(recipe: str, changes: dict[str, object]) -> dict[str, Any]:
     seconds = time.perf_counter() - start
     return {
         "name": recipe,
-        "parameters": sum(weight.numel() for weight in net.parameters()),
+        "num_params": sum(weight.numel() for weight in net.parameters()),
         "accuracy": evaluate(state.classifier, test_set, setup.device)[1],
         "seconds": seconds,
         "images_per_s": len(train_set) * params.train.epochs / seconds,

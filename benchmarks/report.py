@@ -24,7 +24,7 @@ def plot_error_against_time(path: Path, table: pd.DataFrame) -> None:
         axis = figure.subplots(subplot_kw={"xscale": "log", "yscale": "log", "ylim": (0.002, 0.06)})
         axis.set(title="Test error against training time", xlabel="time in baseline epochs", ylabel="test error")
         axis.plot(notebook, color=GRAY, marker="o", markersize=4)
-        place: Any = {"textcoords": "offset points", "xytext": (8, -14)}
+        place: Any = {"textcoords": "offset points", "xytext": (8, 4)}
         axis.annotate("the notebook's recipe,\nepoch by epoch", (5, notebook[5]), **place)
         for name, runs in table[~table["name"].isin(NOT_PLOTTED)].groupby("name"):
             color = BLUE if name == "default" else VERMILION
@@ -32,7 +32,12 @@ def plot_error_against_time(path: Path, table: pd.DataFrame) -> None:
             axis.plot(x, y, ".", color=color, alpha=0.35)
             axis.plot(x.mean(), y.mean(), "o", color=color, markersize=9)
             label = f"{name} {1 - y.mean():.2%}"
-            axis.annotate(label, (x.mean(), y.mean()), fontweight="bold", **place)
+            axis.annotate(
+                label,
+                (x.mean(), y.mean()),
+                fontweight="bold",
+                **place | ({"xytext": (8, -14)} if name == "default" else {}),
+            )
         axis.set_yticks([0.003, 0.005, 0.01, 0.02, 0.05])
         axis.minorticks_off()
         axis.yaxis.set_major_formatter("{x:.1%}")

@@ -1,17 +1,15 @@
 """Device, precision and threads of a computation. If `compute.device` names a missing device, that is an error."""
 
-import ctypes
-import inspect
 import os
 import platform
 import sys
 from dataclasses import dataclass
 
 import torch
-from torch.optim import SGD, AdamW, Optimizer
 
 from src.params.compute import ComputeParams
 from src.runtime.errors import PipelineError
+from src.torch_tuning import tune_torch
 
 PORTABLE_ENVIRONMENT = {"ATEN_CPU_CAPABILITY": "avx2", "MKL_CBWR": "COMPATIBLE", "ONEDNN_MAX_CPU_ISA": "AVX2"}
 
@@ -53,9 +51,7 @@ def set_up_device(settings: ComputeParams) -> DeviceSetup:
     """
     use_portable_kernels(settings)
     torch.set_num_threads(settings.threads)
-    choose_mkl_kernels()
-    keep_freed_memory()
-    skip_dynamo()
+    tune_torch()
     name = "cpu" if settings.portable else settings.device
     if settings.processes > 1 and name in ("auto", "mps") and not torch.cuda.is_available():
         name = "cpu"  # gloo cannot exchange tensors on mps
@@ -66,37 +62,6 @@ def set_up_device(settings: ComputeParams) -> DeviceSetup:
         torch.set_deterministic_debug_mode("warn")  # use_deterministic_algorithms would import torch._dynamo
         torch.backends.cudnn.allow_tf32 = False  # by default, convolutions round float32 to TF32
     return DeviceSetup(device, get_precision(settings, device))
-
-
-def keep_freed_memory() -> None:
-    """Keep glibc from returning large blocks to the system.
-
-    Otherwise every batch pays for new pages: 300 instead of 400 images/s in float32 with batches of 512.
-    """
-    if platform.libc_ver()[0] == "glibc":
-        m_trim_threshold, m_mmap_max = -1, -4  # from malloc.h
-        libc = ctypes.CDLL(None)
-        libc.mallopt(m_mmap_max, 0)
-        libc.mallopt(m_trim_threshold, -1)  # never trim
-
-
-def skip_dynamo() -> None:
-    """Remove the wrappers for torch.compile from the optimizers: they import torch._dynamo, which takes two seconds."""
-    for name in ("zero_grad", "add_param_group", "state_dict", "load_state_dict"):
-        setattr(Optimizer, name, inspect.unwrap(getattr(Optimizer, name)))
-    for optimizer in (SGD, AdamW):
-        optimizer.step = torch.no_grad()(inspect.unwrap(optimizer.step))  # type: ignore[method-assign]
-
-
-def choose_mkl_kernels() -> None:
-    """Call some functions of MKL once in a single thread.
-
-    MKL chooses the kernel of a function in its first call. If several threads make this call, one of them may run a
-    less accurate kernel (https://github.com/pytorch/pytorch/issues/188792). Before, about one in 70 training runs gave
-    other bytes.
-    """
-    for function in (torch.cos, torch.erf, torch.exp, torch.log, torch.sin, torch.sqrt, torch.tan, torch.tanh):
-        function(torch.ones(1))
 
 
 def get_device(name: str = "auto") -> torch.device:

@@ -11,14 +11,14 @@ from src.data.dataset import pixel_statistics
 
 
 @dataclass(frozen=True)
-class Normalize:
+class Normalization:
     """Mean and standard deviation of each channel, for pixels from 0 to 1."""
 
     mean: list[float]
     std: list[float]
 
 
-IMAGENET = Normalize([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])  # expected by torchvision's pretrained weights
+IMAGENET = Normalization([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])  # expected by torchvision's pretrained weights
 
 
 def to_float(images: Tensor) -> Tensor:
@@ -27,14 +27,14 @@ def to_float(images: Tensor) -> Tensor:
     return planes.float() / 255
 
 
-def normalize(pixels: Tensor, values: Normalize) -> Tensor:
+def normalize(pixels: Tensor, stats: Normalization) -> Tensor:
     """Subtract the mean of each channel and divide by its standard deviation.
 
     Args:
         pixels: float32 [batch, channels, height, width], from 0 to 1.
-        values: mean and standard deviation.
+        stats: mean and standard deviation of each channel.
     """
-    mean, std = (channel_values(numbers, pixels.device) for numbers in (values.mean, values.std))
+    mean, std = (channel_values(numbers, pixels.device) for numbers in (stats.mean, stats.std))
     return (pixels - mean) / std
 
 
@@ -48,7 +48,7 @@ def to_device(values: Tensor, device: torch.device) -> Tensor:
     return values.to(device, non_blocking=device.type == "cuda")
 
 
-def measure_normalization(images: np.ndarray) -> Normalize:
+def measure_normalization(images: np.ndarray) -> Normalization:
     """Return the mean and standard deviation of each channel, with four digits.
 
     Args:
@@ -56,4 +56,4 @@ def measure_normalization(images: np.ndarray) -> Normalize:
     """
     mean, std = pixel_statistics(images)
     # a channel that is the same everywhere has no deviation to divide by
-    return Normalize(mean=[round(value, 4) for value in mean], std=[round(value, 4) or 1.0 for value in std])
+    return Normalization(mean=[round(value, 4) for value in mean], std=[round(value, 4) or 1.0 for value in std])

@@ -27,7 +27,7 @@ from src.models.inference import Classifier
 from src.models.model_file import save_model
 from src.models.registry import create_model
 from src.params.base import load_yaml
-from src.preprocessing import Normalize
+from src.preprocessing import Normalization
 from src.runtime.cli import run_stage
 from src.runtime.signals import SIGNALS
 from src.sources.idx import write_idx
@@ -61,7 +61,7 @@ def save_random_model(
     """Write a model that was never trained."""
     torch.manual_seed(0)
     channels, height, width = shape
-    normalize = Normalize(mean=[0.3] * channels, std=[0.2] * channels)
+    normalize = Normalization(mean=[0.3] * channels, std=[0.2] * channels)
     images = np.zeros((1, height, width, 3)[: 4 if channels == 3 else 3], np.uint8)
     save_model(
         path,

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from src.data.dataset import Dataset
-from src.preprocessing import Normalize, normalize, to_float
+from src.preprocessing import Normalization, normalize, to_float
 
 EVALUATION_BATCH = 500  # images; fixed, because a different size may change the last bits
 EVALUATION_PIXELS = 2_500_000  # per batch, at most: 49 images of 224 x 224, with which resnet50 takes 1 GB
@@ -23,13 +23,13 @@ class Classifier(nn.Module):
 
     Args:
         net: maps normalized images to logits or log-probabilities.
-        values: mean and standard deviation of the pixels that the network was trained with.
+        normalization: mean and standard deviation of the pixels that the network was trained with.
         test_time_augmentation: whether to average over shifted copies; takes five times as long.
     """
 
-    def __init__(self, net: nn.Module, values: Normalize, test_time_augmentation: bool) -> None:
+    def __init__(self, net: nn.Module, normalization: Normalization, test_time_augmentation: bool) -> None:
         super().__init__()
-        self.net, self.normalize, self.test_time_augmentation = net, values, test_time_augmentation
+        self.net, self.normalization, self.test_time_augmentation = net, normalization, test_time_augmentation
 
     def forward(self, images: Tensor) -> Tensor:
         """Return log-probabilities, float32 [batch, classes].
@@ -39,7 +39,7 @@ class Classifier(nn.Module):
         """
         copies = shift_four_ways(images) if self.test_time_augmentation else []
         outputs = [
-            F.log_softmax(self.net(normalize(to_float(copy), self.normalize)).float(), dim=1)
+            F.log_softmax(self.net(normalize(to_float(copy), self.normalization)).float(), dim=1)
             for copy in (images, *copies)
         ]
         return torch.stack(outputs).logsumexp(dim=0) - math.log(len(outputs))

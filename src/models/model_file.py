@@ -14,7 +14,7 @@ from src.data.tensor_file import explain_damage, load_tensors, save_tensors
 from src.models.inference import Classifier
 from src.models.registry import create_model
 from src.params.base import Section
-from src.preprocessing import Normalize
+from src.preprocessing import Normalization
 
 
 class ModelMetadata(Section):
@@ -24,9 +24,9 @@ class ModelMetadata(Section):
         network: value of `model.name`.
         classes: class names, in the order of the network's outputs.
         input_shape: channels, height and width of an image.
-        source: `prepare.dataset` of the training images. It decides how `tools.predict` reads image files.
+        source: `prepare.dataset` of the training images.
         fit: how image files are fitted into this shape: pad, crop or stretch.
-        normalize: mean and standard deviation of the pixels.
+        normalization: mean and standard deviation of the pixels.
         test_time_augmentation: whether to average over shifted copies of an image.
         environment: device, precision, threads and torch version of the training run.
         run: parameters of the training run except those that are off, and the SHA-256 of its images and labels.
@@ -37,7 +37,7 @@ class ModelMetadata(Section):
     input_shape: tuple[int, int, int]
     source: str
     fit: str
-    normalize: Normalize
+    normalization: Normalization
     test_time_augmentation: bool
     environment: dict[str, str | int]
     run: dict[str, Any]
@@ -61,7 +61,7 @@ def save_model(
         input_shape=train_set.image_shape,
         source=train_set.source,
         fit=train_set.fit,
-        normalize=classifier.normalize,
+        normalization=classifier.normalization,
         test_time_augmentation=classifier.test_time_augmentation,
         environment=environment,
         run=run,
@@ -87,4 +87,4 @@ def load_model(path: Path) -> tuple[Classifier, ModelMetadata]:
         net.load_state_dict({name: torch.from_numpy(array) for name, array in arrays.items()})
         # channels_last is a third faster for convolutions on CPU
         net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        return Classifier(net, metadata.normalize, metadata.test_time_augmentation), metadata
+        return Classifier(net, metadata.normalization, metadata.test_time_augmentation), metadata

@@ -54,7 +54,7 @@ Classifies {"color" if color else "gray"} images of {height} x {width} pixels in
 ## Metrics
 
 {_table([f"on {audit['test']['images']:,} test images", ""], _metrics(evaluation))}
-{validation}| test images that are copies of training images | {sum(copies):,} |
+{validation}| test images that are copies or near copies of training images | {sum(copies):,} |
 
 The least accurate classes:
 

@@ -18,13 +18,13 @@ from src.device import DeviceSetup
 from src.models.inference import Classifier, evaluate
 from src.params.augmentation import AugmentationParams
 from src.params.train import TrainParams
-from src.preprocessing import IMAGENET, Normalize, measure_normalization, normalize, to_device, to_float
+from src.preprocessing import IMAGENET, Normalization, measure_normalization, normalize, to_device, to_float
 from src.runtime.errors import PipelineError
 from src.runtime.signals import defer_signals
 from src.training.checkpoint import Checkpoint
 from src.training.distributed import all_reduce_sum, any_rank, is_main_process, rank, world_size, wrap_ddp
 from src.training.loss import image_losses
-from src.training.optim import build_optimizers, get_lr, set_lr
+from src.training.optim import build_optimizers, lr_factor, set_lr
 
 # epoch (epochs done, as 0.34), learning_rate, train_loss, train_accuracy, validation_loss, validation_accuracy
 Metrics = dict[str, float]
@@ -41,7 +41,7 @@ class TrainState:
         optimizers: together they hold each trainable parameter once.
         settings: the section `train` of params.yaml.
         augmentation: the section `augmentation` of params.yaml.
-        normalize: mean and standard deviation of the pixels.
+        normalization: mean and standard deviation of the pixels.
         setup: device and precision.
         steps_per_epoch: optimizer steps of a full epoch.
         total_steps: optimizer steps of the run. The last epoch may be partial.
@@ -54,7 +54,7 @@ class TrainState:
     optimizers: list[Optimizer]
     settings: TrainParams
     augmentation: AugmentationParams
-    normalize: Normalize
+    normalization: Normalization
     setup: DeviceSetup
     steps_per_epoch: int
     total_steps: int
@@ -64,7 +64,7 @@ class TrainState:
     @property
     def classifier(self) -> Classifier:
         """The network with its normalization and test-time augmentation, as `load_model` returns it."""
-        return Classifier(self.net, self.normalize, self.settings.test_time_augmentation)
+        return Classifier(self.net, self.normalization, self.settings.test_time_augmentation)
 
 
 def create_train_state(
@@ -87,7 +87,7 @@ def create_train_state(
         optimizers=build_optimizers(net, settings, setup.precision),
         settings=settings,
         augmentation=augmentation,
-        normalize=IMAGENET if is_imagenet else measure_normalization(train_set.images),
+        normalization=IMAGENET if is_imagenet else measure_normalization(train_set.images),
         setup=setup,
         steps_per_epoch=steps_per_epoch,
         # 1.1 epochs of 430 steps are 473 steps; in floats they would be 474
@@ -155,7 +155,7 @@ def train_step(state: TrainState, images: Tensor, labels: Tensor) -> None:
         labels: int64 [batch], class indices.
     """
     settings = state.settings
-    set_lr(state.optimizers, get_lr(state.step, state.total_steps, state.steps_per_epoch, settings))
+    set_lr(state.optimizers, lr_factor(state.step, state.total_steps, state.steps_per_epoch, settings))
     seed_random_layers(derive_seed(settings.seed, RANDOM_LAYERS, state.step, rank()), state.setup.device)
     state.model.train()
     with state.setup.autocast():
@@ -190,13 +190,15 @@ def iterate_batches(state: TrainState, train_set: Dataset) -> Iterator[tuple[Ten
         generator = torch.Generator().manual_seed(derive_seed(settings.seed, ORDER, epoch))
         order = torch.randperm(len(train_set), generator=generator)
         augmentations = sample_augmentations(len(train_set), state.augmentation, generator)
-        for batch in order.split(settings.batch_size)[step_of_epoch : step_of_epoch + state.total_steps - state.step]:
-            own = batch[rank() :: world_size()]
-            pixels = to_float(to_device(torch.from_numpy(train_set.images[own.numpy()]), device))
+        steps_left = state.total_steps - state.step
+        for batch in order.split(settings.batch_size)[step_of_epoch : step_of_epoch + steps_left]:
+            indices = batch[rank() :: world_size()]
+            images = to_float(to_device(torch.from_numpy(train_set.images[indices.numpy()]), device))
             if not state.augmentation.is_identity:
-                pixels = augment(pixels, augmentations[own], state.normalize.mean, state.augmentation.interpolation)
-            pixels = normalize(pixels, state.normalize).contiguous(memory_format=torch.channels_last)
-            yield pixels, to_device(labels[own], device)
+                mean = state.normalization.mean
+                images = augment(images, augmentations[indices], mean, state.augmentation.interpolation)
+            images = normalize(images, state.normalization).contiguous(memory_format=torch.channels_last)
+            yield images, to_device(labels[indices], device)
 
 
 def log_metrics(state: TrainState, validation_set: Dataset | None) -> Metrics:
@@ -212,7 +214,9 @@ def log_metrics(state: TrainState, validation_set: Dataset | None) -> Metrics:
     loss, correct, seen = all_reduce_sum(state.running_metrics).tolist()
     state.running_metrics.zero_()
     epoch = state.step / state.steps_per_epoch
-    lr = state.settings.learning_rate * get_lr(state.step - 1, state.total_steps, state.steps_per_epoch, state.settings)
+    lr = state.settings.learning_rate * lr_factor(
+        state.step - 1, state.total_steps, state.steps_per_epoch, state.settings
+    )
     metrics = {"epoch": epoch, "learning_rate": lr, "train_loss": loss / seen, "train_accuracy": correct / seen}
     if validation_set and is_main_process():
         with state.setup.autocast():

@@ -11,7 +11,7 @@ from src.models.registry import find_head
 from src.params.train import TrainParams
 
 
-def get_lr(step: int, total_steps: int, steps_per_epoch: int, settings: TrainParams) -> float:
+def lr_factor(step: int, total_steps: int, steps_per_epoch: int, settings: TrainParams) -> float:
     """Return the factor (0 to 1) of `train.learning_rate` at `step`, which counts from 0."""
     warmup_steps = settings.warmup * total_steps
     if step < warmup_steps:
@@ -81,6 +81,8 @@ class Muon(Optimizer):
     def step(self, closure: None = None) -> None:  # type: ignore[override]  # no closure
         for group in self.param_groups:
             for weight in group["params"]:
+                if weight.grad is None:  # not used in the forward pass
+                    continue
                 state = self.state[weight]
                 if not state:
                     state["momentum"] = torch.zeros_like(weight)

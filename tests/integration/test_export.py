@@ -15,7 +15,7 @@ from torch import nn
 from src.data.dataset import save_dataset
 from src.models.inference import Classifier
 from src.models.registry import create_model
-from src.preprocessing import Normalize
+from src.preprocessing import Normalization
 from src.runtime.errors import PipelineError
 from src.sources.image_file import load_images
 from tests.helpers import DIGITS, ROOT, random_dataset, run, save_random_model
@@ -37,7 +37,7 @@ def test_onnx_file_gives_the_probabilities_of_torch_for_any_batch_size(
     net = create_model(name, 10, shape)
     with torch.no_grad():
         net.train()(torch.randn(20, *shape))  # new batch norm layers do nearly nothing
-    normalize = Normalize(mean=[0.3] * shape[0], std=[0.2] * shape[0])
+    normalize = Normalization(mean=[0.3] * shape[0], std=[0.2] * shape[0])
     classifier = nn.Sequential(Classifier(net, normalize, test_time_augmentation), nn.Softmax(dim=1)).eval()
     images = random_dataset(50, side=shape[1], channels=shape[0]).images
     model = to_onnx(classifier, images[:2], {})

@@ -5,13 +5,13 @@ import pytest
 import torch
 from torchvision.transforms import functional as torchvision
 
-from src.preprocessing import Normalize, measure_normalization, normalize, to_float
+from src.preprocessing import Normalization, measure_normalization, normalize, to_float
 
-COLOR = Normalize(mean=[0.485, 0.456, 0.406], std=[0.229, 0.224, 0.225])
+COLOR = Normalization(mean=[0.485, 0.456, 0.406], std=[0.229, 0.224, 0.225])
 
 
-@pytest.mark.parametrize(("channels", "values"), [(1, Normalize(mean=[0.1307], std=[0.3081])), (3, COLOR)])
-def test_normalization_equals_torchvisions(channels: int, values: Normalize) -> None:
+@pytest.mark.parametrize(("channels", "values"), [(1, Normalization(mean=[0.1307], std=[0.3081])), (3, COLOR)])
+def test_normalization_equals_torchvisions(channels: int, values: Normalization) -> None:
     images = np.random.default_rng(0).integers(0, 256, (7, 20, 24, channels), np.uint8)
     expected = torch.stack([torchvision.normalize(torchvision.to_tensor(x), values.mean, values.std) for x in images])
     gray_or_color = torch.from_numpy(images.squeeze(axis=3) if channels == 1 else images)
@@ -30,4 +30,4 @@ def test_measured_normalization_equals_numpys(shape: tuple[int, ...]) -> None:
 def test_channel_without_variation_is_not_scaled() -> None:
     images = np.zeros((4, 8, 8, 3), np.uint8)
     images[..., 1] = 255
-    assert measure_normalization(images) == Normalize(mean=[0.0, 1.0, 0.0], std=[1.0, 1.0, 1.0])
+    assert measure_normalization(images) == Normalization(mean=[0.0, 1.0, 0.0], std=[1.0, 1.0, 1.0])

@@ -8,14 +8,14 @@ from torchvision.transforms.v2.functional import affine
 
 from src.models.inference import EVALUATION_BATCH, Classifier, evaluate, get_correct_prediction_count, predict
 from src.models.registry import create_model
-from src.preprocessing import Normalize
+from src.preprocessing import Normalization
 from tests.helpers import MNIST, random_dataset
 
 CPU = torch.device("cpu")
 
 
 def plain(net: nn.Module, channels: int = 1) -> Classifier:
-    return Classifier(net, Normalize(mean=[0.2] * channels, std=[0.3] * channels), test_time_augmentation=False)
+    return Classifier(net, Normalization(mean=[0.2] * channels, std=[0.3] * channels), test_time_augmentation=False)
 
 
 @pytest.mark.parametrize("channels", [1, 3])

@@ -14,7 +14,7 @@ from src.data.tensor_file import load_tensors, save_tensors
 from src.models.inference import Classifier
 from src.models.model_file import ModelMetadata, load_model, save_model
 from src.models.registry import Shape, create_model
-from src.preprocessing import Normalize
+from src.preprocessing import Normalization
 from src.runtime.errors import PipelineError
 from tests.helpers import DIGITS, MNIST, random_dataset
 
@@ -24,7 +24,7 @@ RUN = {"model": {"name": "net"}, "train": {"epochs": 5}, "data": {}}
 def save(path: Path, name: str, shape: Shape = MNIST) -> nn.Module:
     """Write the file of an untrained network, and return the network."""
     net = create_model(name, 10, shape).to(memory_format=torch.channels_last)
-    normalize = Normalize(mean=[0.1] * shape[0], std=[0.3] * shape[0])
+    normalize = Normalization(mean=[0.1] * shape[0], std=[0.3] * shape[0])
     train_set = random_dataset(10, side=shape[1], channels=shape[0])
     save_model(path, Classifier(net, normalize, True), train_set, {"threads": 1}, RUN | {"model": {"name": name}})
     return net
@@ -47,12 +47,12 @@ def test_saved_model_is_loaded_unchanged(tmp_path: Path, name: str, shape: Shape
         input_shape=shape,
         source="folder",
         fit="pad",
-        normalize=Normalize(mean=[0.1] * shape[0], std=[0.3] * shape[0]),
+        normalization=Normalization(mean=[0.1] * shape[0], std=[0.3] * shape[0]),
         test_time_augmentation=True,
         environment={"threads": 1},
         run=RUN | {"model": {"name": name}},
     )
-    assert (classifier.normalize, classifier.test_time_augmentation) == (metadata.normalize, True)
+    assert (classifier.normalization, classifier.test_time_augmentation) == (metadata.normalization, True)
     for key, tensor in net.state_dict().items():
         assert torch.equal(classifier.net.state_dict()[key], tensor)
 
@@ -79,7 +79,7 @@ def test_missing_damaged_or_foreign_file_is_an_error(path: Path, change: Callabl
     [
         ({"extra": np.zeros(9, np.float32)}, {}, "Unexpected key"),
         ({"fc2.bias": np.zeros(9, np.float32)}, {}, "size mismatch for fc2.bias"),
-        ({}, {"classes": 5, "normalize": None}, "2 validation errors"),
+        ({}, {"classes": 5, "normalization": None}, "2 validation errors"),
         ({}, {"network": "resnet18"}, r"Missing key\(s\) in state_dict"),
     ],
 )

@@ -74,7 +74,7 @@ def test_card_lists_every_number_of_the_evaluation(tmp_path: Path) -> None:
 | loss | 0.0149 |
 | errors | 1,234 |
 | accuracy on 5,000 validation images | 0.9972 |
-| test images that are copies of training images | 0 |
+| test images that are copies or near copies of training images | 0 |
 """
     assert expected in card(tmp_path)
 
@@ -82,7 +82,7 @@ def test_card_lists_every_number_of_the_evaluation(tmp_path: Path) -> None:
 def test_card_counts_test_images_that_training_saw(tmp_path: Path) -> None:
     exact, near = {"train and test": 2}, {"train and test": 3}
     audit = AUDIT | {"cross_split_duplicates": exact, "near_cross_split_duplicates": near}
-    assert "| test images that are copies of training images | 5 |" in card(
+    assert "| test images that are copies or near copies of training images | 5 |" in card(
         tmp_path, reports=REPORTS | {"inspect": audit}
     )
 

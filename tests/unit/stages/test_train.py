@@ -130,8 +130,8 @@ def test_normalization_and_test_time_augmentation_are_saved_and_used_by_evaluate
     assert classifier.test_time_augmentation
     train_set, _ = split_training_images(load_split(tiny / PREPARED, "train"), 10, 0, 0)
     pixels = train_set.images[:].reshape(-1, 3) / 255
-    assert classifier.normalize.mean == [round(value, 4) for value in pixels.mean(axis=0).tolist()]
-    assert classifier.normalize.std == [round(value, 4) for value in pixels.std(axis=0).tolist()]
+    assert classifier.normalization.mean == [round(value, 4) for value in pixels.mean(axis=0).tolist()]
+    assert classifier.normalization.std == [round(value, 4) for value in pixels.std(axis=0).tolist()]
     assert uses(tiny, classifier)
 
 

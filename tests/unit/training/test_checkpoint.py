@@ -160,7 +160,7 @@ def test_remove_leaves_the_checkpoints_of_other_runs(state: TrainState, tmp_path
 
 
 def test_run_with_the_same_hash_waits(tmp_path: Path) -> None:
-    """Two experiments that differ only in `evaluate` train the same."""
+    """Two experiments that differ only in `inspect` train the same."""
     with checkpoint_in(tmp_path).exclusive(), pytest.raises(Timeout):
         FileLock(checkpoint_in(tmp_path).lock).acquire(timeout=0)
 

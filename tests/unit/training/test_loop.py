@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from src.data.dataset import Dataset
 from src.models.inference import evaluate
 from src.models.registry import create_model
-from src.preprocessing import Normalize
+from src.preprocessing import Normalization
 from src.runtime.errors import PipelineError
 from src.training import loop
 from tests.helpers import MNIST, random_dataset
@@ -35,7 +35,7 @@ def test_every_image_is_used_once_per_epoch_with_its_label(new_state: NewState) 
     images = np.arange(75, dtype=np.uint8).repeat(28 * 28).reshape(75, 28, 28)
     data = Dataset(images, np.arange(75, dtype=np.uint8), tuple(map(str, range(75))))
     state = new_state(images=data)
-    state.normalize = Normalize(mean=[0.1], std=[0.5])
+    state.normalization = Normalization(mean=[0.1], std=[0.5])
     batches = remaining_batches(state, data)
     assert [len(labels) for _, labels in batches] == [32, 32, 11]
     assert sorted(torch.cat([labels for _, labels in batches]).tolist()) == list(range(75))
@@ -57,7 +57,7 @@ def test_order_depends_only_on_seed_and_epoch(new_state: NewState) -> None:
 def test_erased_pixels_are_0_after_normalization(new_state: NewState) -> None:
     data = Dataset(np.full((32, 28, 28), 255, np.uint8), np.zeros(32, np.uint8), ("white",))
     state = new_state("net", data, {"erasing_prob": 1.0})
-    state.normalize = Normalize(mean=[0.25], std=[0.5])
+    state.normalization = Normalization(mean=[0.25], std=[0.5])
     images, _ = next(loop.iterate_batches(state, data))
     assert images.flatten(1).min(dim=1).values.tolist() == [0] * 32
     assert images.unique().round(decimals=4).unique().tolist() == [0, 1.5]

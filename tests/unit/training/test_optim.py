@@ -10,7 +10,7 @@ from torch.optim import SGD, AdamW, Optimizer
 from src.models.registry import create_model
 from src.params.train import TrainParams
 from src.training.loop import TrainState, train
-from src.training.optim import Muon, build_optimizers, get_lr, orthogonalize, set_lr
+from src.training.optim import Muon, build_optimizers, lr_factor, orthogonalize, set_lr
 from tests.helpers import MNIST, random_dataset
 
 Settings = Callable[..., TrainParams]
@@ -33,7 +33,7 @@ def test_learning_rate_factors_over_ten_steps_of_five_epochs(
     settings: Settings, changes: dict[str, object], expected: list[float]
 ) -> None:
     chosen = settings(**changes)
-    assert [get_lr(step, 10, 2, chosen) for step in range(10)] == pytest.approx(expected)
+    assert [lr_factor(step, 10, 2, chosen) for step in range(10)] == pytest.approx(expected)
 
 
 def test_settings_reach_the_optimizers(settings: Settings) -> None:
