@@ -32,12 +32,8 @@ def plot_error_against_time(path: Path, table: pd.DataFrame) -> None:
             axis.plot(x, y, ".", color=color, alpha=0.35)
             axis.plot(x.mean(), y.mean(), "o", color=color, markersize=9)
             label = f"{name} {1 - y.mean():.2%}"
-            axis.annotate(
-                label,
-                (x.mean(), y.mean()),
-                fontweight="bold",
-                **place | ({"xytext": (8, -14)} if name == "default" else {}),
-            )
+            offset = {"xytext": (8, -14)} if name == "default" else {}  # below its neighbor
+            axis.annotate(label, (x.mean(), y.mean()), fontweight="bold", **place | offset)
         axis.set_yticks([0.003, 0.005, 0.01, 0.02, 0.05])
         axis.minorticks_off()
         axis.yaxis.set_major_formatter("{x:.1%}")

@@ -112,4 +112,4 @@ def test_results_are_those_of_the_benchmark() -> None:
     for name, shown in rows.items():
         row = summary.loc[name]
         accuracy = f"{row['accuracy'] * 100:.2f} ± {row['accuracy_std'] * 100:.2f}"
-            assert shown == f"{accuracy} | {row['runs']:.0f} | {row['seconds']:.0f} s"
+        assert shown == f"{accuracy} | {row['runs']:.0f} | {row['seconds']:.0f} s"
