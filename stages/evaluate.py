@@ -1,36 +1,46 @@
-"""Evaluate the model on the test set."""
+"""Evaluate the model on the test set, and choose how sure it has to be."""
 
 from pathlib import Path
 
+import numpy as np
+
 from src.data.dataset import load_split
 from src.device import set_up_device
-from src.evaluation.metrics import classification_metrics, per_class_metrics
+from src.evaluation.metrics import answered_metrics, choose_threshold, classification_metrics, per_class_metrics
+from src.evaluation.predictions import read_predictions
+from src.models.calibration import predictions_table
 from src.models.inference import predict
 from src.models.model_file import load_model
 from src.params.compute import ComputeParams
+from src.params.evaluate import EvaluateParams
 from src.runtime.cli import run_stage
 from src.runtime.files import write_csv, write_json
 
 
-def main(compute: ComputeParams, prepared: Path, model_path: Path, metrics_dir: Path) -> None:
+def main(
+    evaluate: EvaluateParams,
+    compute: ComputeParams,
+    prepared: Path,
+    model_path: Path,
+    predictions_path: Path,
+    metrics_dir: Path,
+) -> None:
     device = set_up_device(compute).device
     test_set = load_split(prepared, "test")
     classifier, _ = load_model(model_path)
     classes, labels = test_set.classes, test_set.labels
     log_probabilities = predict(classifier.to(device), test_set.images, device)
     metrics = classification_metrics(labels, log_probabilities.numpy())
+    predicted = log_probabilities.argmax(dim=1).numpy()
+    predictions = predictions_table(test_set, log_probabilities, np.arange(len(labels)))
+    validation = read_predictions(predictions_path)
+    if len(validation):
+        is_right = (validation["actual"] == validation["predicted"]).to_numpy()
+        threshold = choose_threshold(validation["confidence"].to_numpy(), is_right, evaluate.target_accuracy)
+        metrics |= answered_metrics(np.array(predictions["confidence"]), predicted == labels, threshold)
     write_json(metrics_dir / "evaluate.json", metrics)
-    best, predicted = log_probabilities.max(dim=1)
-    predictions = {
-        "index": range(len(labels)),
-        "actual": [classes[label] for label in labels],
-        "predicted": [classes[label] for label in predicted.tolist()],
-        "confidence": best.exp().tolist(),
-    }
-    if test_set.files:
-        predictions["file"] = test_set.files
     write_csv(metrics_dir / "predictions.csv", list(predictions), zip(*predictions.values(), strict=True))
-    table = {"class": classes, **per_class_metrics(labels, predicted.numpy(), len(classes))}
+    table = {"class": classes, **per_class_metrics(labels, predicted, len(classes))}
     write_csv(metrics_dir / "per_class.csv", list(table), zip(*table.values(), strict=True))
     low, high = metrics["accuracy_low"], metrics["accuracy_high"]
     print(f"test accuracy {metrics['accuracy']:.4f} (95 % interval {low:.4f} to {high:.4f})", flush=True)

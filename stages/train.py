@@ -1,10 +1,11 @@
-"""Train the network, evaluate it on the validation images, and save its weights."""
+"""Train the network, evaluate and calibrate it on the validation images, and save it."""
 
 from pathlib import Path
 
 from src.data.dataset import load_split
 from src.data.split import split_training_images
 from src.device import set_up_device
+from src.models.calibration import calibrate, predictions_table
 from src.models.model_file import save_model
 from src.models.pretrained import build_network
 from src.models.summary import model_summary
@@ -27,11 +28,12 @@ def main(
     prepared: Path,
     checkpoints: Path,
     model_path: Path,
+    predictions_path: Path,
     metrics_dir: Path,
 ) -> None:
-    train_set, validation_set = split_training_images(
-        load_split(prepared, "train"), train.validation, train.folds, train.fold
-    )
+    pool = load_split(prepared, "train")
+    training, held_out = split_training_images(pool, train.validation, train.folds, train.fold)
+    train_set, validation_set = pool[training], pool[held_out]
     shape = train_set.image_shape
     train.check(len(train_set), compute.processes)
     setup = set_up_device(compute)
@@ -44,7 +46,7 @@ def main(
     if is_main_process():
         print(f"{model_summary(net, shape)}\n{setup}", flush=True)
     num_params = sum(parameter.numel() for parameter in net.parameters())
-    counts = {"train_images": len(train_set), "validation_images": len(validation_set or ())}
+    counts = {"train_images": len(train_set), "validation_images": len(validation_set)}
 
     def write_metrics(history: list[loop.Metrics]) -> None:
         if is_main_process():
@@ -58,7 +60,11 @@ def main(
         state = loop.create_train_state(net, train_set, train, augmentation, setup, model.pretrained)
         loop.train(state, train_set, validation_set, checkpoint, on_eval=write_metrics)
         if is_main_process():
-            save_model(model_path, state.classifier, train_set, setup.environment, run)
+            classifier = state.classifier
+            log_probabilities = calibrate(classifier, validation_set, setup.device)
+            save_model(model_path, classifier, train_set, setup.environment, run)
+            predictions = predictions_table(validation_set, log_probabilities, held_out)
+            write_csv(predictions_path, list(predictions), zip(*predictions.values(), strict=True))
             checkpoint.remove()
 
 

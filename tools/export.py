@@ -23,7 +23,7 @@ from src.models.model_file import load_model
 from src.runtime.cli import exit_on_error
 from src.runtime.errors import PipelineError
 from src.runtime.files import write_bytes
-from tools.predict import MODEL
+from tools.predict import MODEL, read_threshold
 
 TEST_SET = Path("data/prepared/test.safetensors")
 MAX_BYTES = 2_000_000_000  # of weights; protobuf cannot store a file of 2 GiB
@@ -89,6 +89,7 @@ def main() -> None:
             "classes": json.dumps(metadata.classes),
             "fit": metadata.fit,
             "background": "white",  # of transparent images
+            "threshold": str(read_threshold()),  # a less probable prediction is unsure
         }
         print(f"exporting {metadata.network} and running it on {len(test_set):,} test images ...", flush=True)
         exported = to_onnx(model, test_set.images[:2], properties)

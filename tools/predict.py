@@ -5,6 +5,7 @@ python -m tools.predict folder/of/images --csv > predictions.csv
 """
 
 import argparse
+import json
 import sys
 from collections.abc import Iterable
 from pathlib import Path
@@ -21,7 +22,7 @@ from src.runtime.errors import PipelineError
 from src.sources.image_file import load_images
 
 MODEL = Path("data/model/model.safetensors")
-MIN_CONFIDENCE = 0.9  # a prediction below it is marked as unsure
+EVALUATION = Path("metrics/evaluate.json")
 
 
 def expand_folders(names: Iterable[str]) -> list[Path]:
@@ -31,6 +32,11 @@ def expand_folders(names: Iterable[str]) -> list[Path]:
         below = (file for file in path.rglob("*") if file.is_file() and "/." not in f"/{file.relative_to(path)}")
         files += sorted(below) if path.is_dir() else [path]
     return files
+
+
+def read_threshold() -> float:
+    """Return the confidence below which a prediction is unsure: 0 if there were no validation images to choose it."""
+    return float(json.loads(EVALUATION.read_text()).get("threshold", 0)) if EVALUATION.exists() else 0.0
 
 
 def classify(classifier: Classifier, metadata: ModelMetadata, files: list[Path]) -> tuple[pd.DataFrame, list[str]]:
@@ -47,7 +53,7 @@ def classify(classifier: Classifier, metadata: ModelMetadata, files: list[Path])
             probability, index = predict(classifier, np.stack(arrays), torch.device("cpu")).exp().max(dim=1)
             rows += zip(names, [metadata.classes[i] for i in index.tolist()], probability.tolist(), strict=True)
     table = pd.DataFrame(rows, columns=["image", "predicted", "probability"]).round(4)
-    return table.assign(sure=table["probability"] >= MIN_CONFIDENCE), errors
+    return table.assign(sure=table["probability"] >= read_threshold()), errors
 
 
 def main() -> None:

@@ -10,6 +10,7 @@ from typing import Any
 from src.params.augmentation import AugmentationParams
 from src.params.base import Section, check_sections, load_yaml
 from src.params.compute import ComputeParams
+from src.params.evaluate import EvaluateParams
 from src.params.inspect import InspectParams
 from src.params.model import ModelParams
 from src.params.prepare import PrepareParams
@@ -23,6 +24,7 @@ SCHEMAS: dict[str, type[Section]] = {
     "train": TrainParams,
     "augmentation": AugmentationParams,
     "compute": ComputeParams,
+    "evaluate": EvaluateParams,
 }
 
 

@@ -10,8 +10,8 @@ from src.runtime.errors import PipelineError
 SEED = 0  # of the choice of validation images
 
 
-def split_training_images(pool: Dataset, validation: int, folds: int, fold: int) -> tuple[Dataset, Dataset | None]:
-    """Return the images to train on and those to validate on. No image is copied.
+def split_training_images(pool: Dataset, validation: int, folds: int, fold: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the indices of the images to train on and of those to validate on: int64 each.
 
     Args:
         pool: all training images.
@@ -31,12 +31,12 @@ def split_training_images(pool: Dataset, validation: int, folds: int, fold: int)
                 "dvc exp run -S train.folds=0   # or add images: each class needs two images or groups",
             )
     elif not validation:
-        return pool, None
+        held_out = np.zeros(len(pool), bool)
     elif pool.is_validation is not None:
         held_out = pool.is_validation.astype(bool)
     else:
         held_out = stratified_split(pool.labels, pool.classes, validation, SEED, "train.validation", pool.groups)
-    return pool[np.flatnonzero(~held_out)], pool[np.flatnonzero(held_out)]
+    return np.flatnonzero(~held_out), np.flatnonzero(held_out)
 
 
 def assign_folds(pool: Dataset, folds: int) -> np.ndarray:

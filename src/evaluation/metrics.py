@@ -94,3 +94,34 @@ def expected_calibration_error(confidence: np.ndarray, correct: np.ndarray) -> f
 def confidence_bins(confidence: np.ndarray) -> np.ndarray:
     """Return the index of the bin of each confidence: int64 [n], from 0 to `BINS` - 1."""
     return np.minimum((confidence * BINS).astype(np.int64), BINS - 1)
+
+
+def choose_threshold(confidence: np.ndarray, correct: np.ndarray, target_accuracy: float) -> float:
+    """Return the lowest confidence above which predictions reach the target accuracy, or 1 if there is none.
+
+    Args:
+        confidence: float [n], from 0 to 1, of validation images.
+        correct: bool [n].
+        target_accuracy: from 0 to 1.
+    """
+    order = np.argsort(-confidence, kind="stable")
+    accuracy = np.cumsum(correct[order]) / np.arange(1, len(order) + 1)
+    reached = np.flatnonzero(accuracy >= target_accuracy)
+    return float(confidence[order[reached[-1]]]) if len(reached) else 1.0
+
+
+def answered_metrics(confidence: np.ndarray, correct: np.ndarray, threshold: float) -> dict[str, float]:
+    """Return the threshold, the share of images that reach it, and their accuracy with its 95 % interval.
+
+    Args:
+        confidence: float [n], from 0 to 1, of test images.
+        correct: bool [n].
+        threshold: what `choose_threshold` returns.
+    """
+    answered = correct[confidence >= threshold]
+    metrics = {"threshold": threshold, "answered": len(answered) / len(correct)}
+    if len(answered):
+        low, high = wilson_interval(answered.sum(), len(answered))
+        accuracy = {"answered_accuracy": answered.mean(), "answered_accuracy_low": low, "answered_accuracy_high": high}
+        metrics |= {name: float(value) for name, value in accuracy.items()}
+    return metrics

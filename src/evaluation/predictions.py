@@ -1,4 +1,4 @@
-"""Read metrics/predictions.csv, which has one row per image of the test set."""
+"""Read metrics/predictions.csv and data/model/validation.csv: one row per image of the test set or for validation."""
 
 from pathlib import Path
 from typing import IO
@@ -9,7 +9,7 @@ TEXT = {"actual": str, "predicted": str, "file": str}
 
 
 def read_predictions(file: Path | IO[str]) -> pd.DataFrame:
-    """Return `index`, `actual`, `predicted`, `confidence` and, if the images come from files, `file`.
+    """Return `index`, `actual`, `predicted`, `confidence`, `probability` of `actual`, and `file` if there are files.
 
     Class names stay text, even 0 and NA.
     """

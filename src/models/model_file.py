@@ -28,6 +28,7 @@ class ModelMetadata(Section):
         fit: how image files are fitted into this shape: pad, crop or stretch.
         normalization: mean and standard deviation of the pixels.
         test_time_augmentation: whether to average over shifted copies of an image.
+        temperature: the logits are divided by it.
         environment: device, precision, threads and torch version of the training run.
         run: parameters of the training run except those that are off, and the SHA-256 of its images and labels.
     """
@@ -39,6 +40,7 @@ class ModelMetadata(Section):
     fit: str
     normalization: Normalization
     test_time_augmentation: bool
+    temperature: float
     environment: dict[str, str | int]
     run: dict[str, Any]
 
@@ -63,6 +65,7 @@ def save_model(
         fit=train_set.fit,
         normalization=classifier.normalization,
         test_time_augmentation=classifier.test_time_augmentation,
+        temperature=classifier.temperature,
         environment=environment,
         run=run,
     )
@@ -87,4 +90,5 @@ def load_model(path: Path) -> tuple[Classifier, ModelMetadata]:
         net.load_state_dict({name: torch.from_numpy(array) for name, array in arrays.items()})
         # channels_last is a third faster for convolutions on CPU
         net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        return Classifier(net, metadata.normalization, metadata.test_time_augmentation), metadata
+        settings = metadata.normalization, metadata.test_time_augmentation, metadata.temperature
+        return Classifier(net, *settings), metadata

@@ -51,8 +51,9 @@ def test_each_image_is_held_out_in_one_fold_and_classes_are_spread_evenly() -> N
     for label, sizes in enumerate([{10}, {6, 7}, {4}]):
         assert set(np.bincount(folds[pool.labels == label], minlength=5)) == sizes
     splits = [split_training_images(pool, validation=7, folds=5, fold=fold) for fold in range(5)]
-    assert [len(validation or ()) for _, validation in splits] == [21, 20, 20, 20, 20]
-    assert all(np.array_equal(validation.labels, pool.labels[folds == i]) for i, (_, validation) in enumerate(splits))
+    assert [len(validation) for _, validation in splits] == [21, 20, 20, 20, 20]
+    assert all((folds[validation] == fold).all() for fold, (_, validation) in enumerate(splits))
+    assert all(set(training) | set(validation) == set(range(101)) for training, validation in splits)
 
 
 def test_groups_stay_in_one_fold() -> None:
@@ -72,7 +73,8 @@ def test_fold_with_all_images_of_a_class_is_refused() -> None:
 
 def test_without_validation_images_all_are_trained_on() -> None:
     pool = Dataset(np.zeros((9, 2, 2), np.uint8), labels(8, 1), CLASSES[:2])
-    assert split_training_images(pool, validation=0, folds=0, fold=0) == (pool, None)
+    training, validation = split_training_images(pool, validation=0, folds=0, fold=0)
+    assert (training.tolist(), validation.tolist()) == (list(range(9)), [])
 
 
 def test_members_of_a_group_are_held_out_together() -> None:

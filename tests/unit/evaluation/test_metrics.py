@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 
 from src.evaluation.metrics import (
+    answered_metrics,
+    choose_threshold,
     classification_metrics,
     expected_calibration_error,
     per_class_metrics,
@@ -59,3 +61,13 @@ def test_expected_calibration_error_by_hand() -> None:
     """Two bins of two images each: |1 - 1.02| and |1 - 1.97|. A confidence of 1 is in the last bin."""
     confidence, correct = np.array([0.5, 0.52, 1.0, 0.97]), np.array([True, False, False, True])
     assert expected_calibration_error(confidence, correct) == pytest.approx((0.02 + 0.97) / 4)
+
+
+def test_threshold_is_the_lowest_that_reaches_the_target() -> None:
+    confidence, correct = np.array([0.6, 0.9, 0.7, 0.8]), np.array([True, True, False, True])
+    assert choose_threshold(confidence, correct, 0.99) == 0.8
+    assert choose_threshold(confidence, correct, 0.75) == 0.6
+    assert choose_threshold(confidence, np.zeros(4, bool), 0.5) == 1.0
+    metrics = answered_metrics(confidence, correct, 0.7)
+    assert (metrics["answered"], metrics["answered_accuracy"]) == (0.75, pytest.approx(2 / 3))
+    assert answered_metrics(confidence, correct, 1.0) == {"threshold": 1.0, "answered": 0.0}

@@ -49,6 +49,7 @@ def test_saved_model_is_loaded_unchanged(tmp_path: Path, name: str, shape: Shape
         fit="pad",
         normalization=Normalization(mean=[0.1] * shape[0], std=[0.3] * shape[0]),
         test_time_augmentation=True,
+        temperature=1.0,
         environment={"threads": 1},
         run=RUN | {"model": {"name": name}},
     )

@@ -8,9 +8,12 @@ from pathlib import Path
 import pytest
 
 from src.data.dataset import load_split, save_dataset
+from src.runtime.files import write_text
 from tests.helpers import DIGITS, run_stage_in, save_random_model
 
 MODEL, TEST = "data/model/model.safetensors", "data/prepared/test.safetensors"
+
+VALIDATION = "index,actual,predicted,confidence,probability\n5,7,7,0.1,0.1\n8,7,2,0.09,0.01\n"
 
 
 @pytest.fixture
@@ -18,6 +21,7 @@ def prepared(tiny: Path) -> Path:
     """The folder after `prepare`, and a model that was never trained."""
     run_stage_in(tiny, "prepare", check=True)
     save_random_model(tiny / MODEL)
+    write_text(tiny / "data/model/validation.csv", VALIDATION)
     return tiny
 
 
@@ -31,10 +35,12 @@ def test_evaluate_writes_metrics_and_predictions(prepared: Path) -> None:
     assert sorted(path.name for path in (prepared / "metrics").iterdir()) == names
     values = json.loads((prepared / "metrics/evaluate.json").read_text())
     rows = read_rows(prepared / "metrics/predictions.csv")
-    assert list(rows[0]) == ["index", "actual", "predicted", "confidence"]
+    assert list(rows[0]) == ["index", "actual", "predicted", "confidence", "probability"]
     assert [row["index"] for row in rows] == [str(index) for index in range(110)]
     assert [int(row["actual"]) for row in rows] == load_split(prepared / "data/prepared", "test").labels.tolist()
     accuracy = sum(row["actual"] == row["predicted"] for row in rows) / 110
+    assert values["threshold"] == 0.1
+    assert values["answered"] == pytest.approx(sum(float(row["confidence"]) >= 0.1 for row in rows) / 110, abs=1e-6)
     assert values["accuracy"] == pytest.approx(accuracy, abs=1e-6)
     assert done.stdout.startswith(f"test accuracy {accuracy:.4f} (95 % interval 0.")
     rows = read_rows(prepared / "metrics/per_class.csv")

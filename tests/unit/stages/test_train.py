@@ -35,7 +35,9 @@ def outputs(folder: Path) -> list[str]:
 
 def test_train_writes_the_model_and_its_metrics(prepared: Path) -> None:
     done = run_stage_in(prepared, "train", check=True)
-    assert outputs(prepared) == ["data/model/model.safetensors", "metrics/history.csv", "metrics/train.json"]
+    files = ["model/model.safetensors", "model/validation.csv"]
+    assert outputs(prepared) == [*(f"data/{file}" for file in files), "metrics/history.csv", "metrics/train.json"]
+    assert len((prepared / "data/model/validation.csv").read_text().splitlines()) == 51
     assert not list((prepared / "data/checkpoints").iterdir())
     assert "Total params: 38,570" in done.stdout
     assert "epoch 1  learning rate " in done.stdout
@@ -117,19 +119,25 @@ def train_on_color(folder: Path, changes: dict[str, Any]) -> Classifier:
 
 
 def uses(folder: Path, classifier: Classifier) -> bool:
-    """Return whether the losses that `train` and `evaluate` wrote are those of this classifier."""
+    """Return whether the losses that `train` and `evaluate` wrote are those of this classifier.
+
+    Training does not know the temperature yet.
+    """
+    at_1 = Classifier(classifier.net, classifier.normalization, classifier.test_time_augmentation)
+    pool, test_set = (load_split(folder / PREPARED, split) for split in ("train", "test"))
+    pairs = [(at_1, pool[split_training_images(pool, 10, 0, 0)[1]]), (classifier, test_set)]
+    losses = [evaluate(each, data, torch.device("cpu"))[0] for each, data in pairs]
     files = [("train.json", "validation_loss"), ("evaluate.json", "loss")]
-    written = [json.loads((folder / METRICS / file).read_text())[key] for file, key in files]
-    _, validation_set = split_training_images(load_split(folder / PREPARED, "train"), 10, 0, 0)
-    splits = [validation_set, load_split(folder / PREPARED, "test")]
-    return written == pytest.approx([evaluate(classifier, data, torch.device("cpu"))[0] for data in splits], rel=1e-5)
+    return losses == pytest.approx(
+        [json.loads((folder / METRICS / file).read_text())[key] for file, key in files], rel=1e-5
+    )
 
 
 def test_normalization_and_test_time_augmentation_are_saved_and_used_by_evaluate(tiny: Path) -> None:
     classifier = train_on_color(tiny, {"train.test_time_augmentation": True})
     assert classifier.test_time_augmentation
-    train_set, _ = split_training_images(load_split(tiny / PREPARED, "train"), 10, 0, 0)
-    pixels = train_set.images[:].reshape(-1, 3) / 255
+    pool = load_split(tiny / PREPARED, "train")
+    pixels = pool.images[split_training_images(pool, 10, 0, 0)[0]].reshape(-1, 3) / 255
     assert classifier.normalization.mean == [round(value, 4) for value in pixels.mean(axis=0).tolist()]
     assert classifier.normalization.std == [round(value, 4) for value in pixels.std(axis=0).tolist()]
     assert uses(tiny, classifier)

@@ -14,6 +14,7 @@ from PIL import Image
 
 from src.models.inference import predict as predict_arrays
 from src.models.model_file import load_model
+from src.runtime.files import write_json
 from src.sources.folder import read_folder
 from tests.helpers import DIGITS, save_random_model
 from tools import predict
@@ -72,11 +73,14 @@ def test_files_are_classified_like_the_images_that_prepare_reads(
     values = {"fit": "crop", "test": 0.34, "channels": shape[0], "image_size": shape[1]}
     split = read_folder(images, params.prepare.model_copy(update=values), tmp_path)[0]
     classifier, metadata = load_model(tmp_path / "a")
-    results, errors = classify(classifier, metadata, [images / file for file in split.files])
     best = predict_arrays(classifier, np.array(split.images), torch.device("cpu")).exp().max(dim=1)
+    threshold = best.values.mean().item()
+    write_json(tmp_path / "evaluate.json", {"threshold": threshold})
+    monkeypatch.setattr(predict, "EVALUATION", tmp_path / "evaluate.json")
+    results, errors = classify(classifier, metadata, [images / file for file in split.files])
     assert list(results["probability"]) == pytest.approx(best.values.tolist(), abs=1e-4)
     assert list(results["predicted"]) == [classes[index] for index in best.indices.tolist()]
-    assert list(results["sure"]) == [value >= 0.9 for value in best.values.tolist()]
+    assert list(results["sure"]) == [value >= threshold for value in best.values.tolist()]
     assert not errors
 
 

@@ -1,0 +1,86 @@
+"""List the images whose label is probably wrong, the most suspicious first. Nothing is changed.
+
+python -m tools.labels                         the validation images of the workspace
+python -m tools.labels EXPERIMENT EXPERIMENT   those of several runs, for example of all folds
+python -m tools.labels --test                  the test images of the workspace
+
+An image is suspicious if a model that was not trained on it finds its label improbable. With folds, every training
+image is a validation image once: `python -m tools.sweep default --folds 5`.
+Source of the score: Northcutt et al., Confident Learning, 2021 (self-confidence).
+"""
+
+import argparse
+import io
+from collections.abc import Sequence
+from pathlib import Path
+
+import dvc.api
+import pandas as pd
+from dvc.exceptions import DvcException
+
+from src.data.dataset import load_split
+from src.evaluation.predictions import read_predictions
+from src.reporting.drawing import draw_image_grid
+from src.runtime.cli import exit_on_error
+from src.runtime.errors import PipelineError
+
+VALIDATION, TEST, PREPARED = "data/model/validation.csv", "metrics/predictions.csv", Path("data/prepared")
+FOLDER = Path("dvc_plots")
+MAX_PRINTED, MAX_DRAWN = 20, 40  # images
+
+
+def load_runs(names: Sequence[str], path: str) -> pd.DataFrame:
+    """Return the predictions of several experiments or revisions, or of the workspace if there are no names.
+
+    Raises:
+        PipelineError: a run has none.
+    """
+    try:
+        texts = [dvc.api.read(path, rev=name) for name in names] if names else [Path(path).read_text()]
+    except (DvcException, OSError) as error:
+        raise PipelineError(f"no {path}: {error}", "dvc exp list   # lists the experiments") from None
+    return pd.concat([read_predictions(io.StringIO(text)) for text in texts])
+
+
+def rank(predictions: pd.DataFrame) -> pd.DataFrame:
+    """Return a row per image, those with the least probable label first.
+
+    Args:
+        predictions: of one run or of several. An image that several runs predict gets the mean probability of its
+            label, and the most confident suggestion.
+
+    Returns:
+        index, file (if there are files), given, suggested, probability (of the given label).
+    """
+    keys = [key for key in ("index", "file") if key in predictions]
+    best = predictions.sort_values("confidence", ascending=False, kind="stable").drop_duplicates(keys)
+    best = best.rename(columns={"actual": "given", "predicted": "suggested"}).set_index(keys)
+    best["probability"] = predictions.groupby(keys)["probability"].mean()
+    return best.sort_values(["probability", *keys]).reset_index()[[*keys, "given", "suggested", "probability"]]
+
+
+def draw(ranked: pd.DataFrame, split: str) -> None:
+    """Draw the most suspicious images in dvc_plots/labels.png."""
+    shown, dataset = ranked.head(MAX_DRAWN), load_split(PREPARED, split)
+    captions = [f"{row.given}\n→ {row.suggested}?" for row in shown.itertuples()]
+    title = f"The {len(shown)} most suspicious of {len(ranked):,} labels (given → suggested)"
+    draw_image_grid(FOLDER / "labels.png", dataset.images[shown["index"]], captions, title, columns=10)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("runs", nargs="*", metavar="EXPERIMENT", help="or a git revision")
+    parser.add_argument("--test", action="store_true", help="the test images instead of the validation images")
+    options = parser.parse_args()
+    with exit_on_error():
+        ranked = rank(load_runs(options.runs, TEST if options.test else VALIDATION))
+        draw(ranked, "test" if options.test else "train")
+        ranked.to_csv(FOLDER / "labels.csv", index=False)
+    print(ranked.head(MAX_PRINTED).to_string(index=False))
+    print(
+        f"{len(ranked):,} images are listed in {FOLDER / 'labels.csv'}, the first are drawn in {FOLDER / 'labels.png'}"
+    )
+
+
+if __name__ == "__main__":
+    main()
