@@ -16,7 +16,7 @@ from src.params.inspect import InspectParams
 from src.runtime.errors import PipelineError
 
 DARK = 16  # gray levels; 16-bit files that hold 10- or 12-bit data stay below it
-RARE = 10  # classes with fewer training images are findings, and so are classes without test images
+RARE = 10  # classes with fewer training images, or with less than a tenth of the largest class, are findings
 THUMBNAIL = 16  # pixels per side; with 8, every 10th MNIST digit looks like another one, with 16 every 75th
 SIMILAR = 0.99  # minimum correlation of near copies; 98 % of icons and their half-size JPEG copies reach it
 FLAT = 2  # standard deviation in gray levels; thumbnails with less have no near copies
@@ -46,7 +46,7 @@ def audit(splits: Mapping[str, Dataset]) -> tuple[dict[str, Any], Findings]:
     for name, split in splits.items():
         blank = [index for index, image in enumerate(split.images) if (image == image[0, 0]).all()]
         findings["blank", name] = [(split.name(index), "") for index in blank]
-        least = RARE if name == "train" else 1
+        least = max(RARE, split.counts().max() / 10) if name == "train" else 1
         counts = zip(split.classes, split.counts(), strict=True)
         findings["rare_classes", name] = [(label, f"images: {count}") for label, count in counts if count < least]
         if split.sizes is not None:

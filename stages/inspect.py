@@ -17,7 +17,7 @@ from src.reporting.drawing import plot_sample_training_images, to_uint8
 from src.runtime.cli import run_stage
 from src.runtime.files import write_csv, write_json
 
-SEED = 0  # which images are shown, and how they are augmented
+SAMPLES, SEED = 40, 0  # how many images are shown, which, and how they are augmented
 
 
 def main(
@@ -35,7 +35,7 @@ def main(
     counts = [report[split]["class_counts"] for split in SPLITS]
     write_csv(metrics_dir / "class_balance.csv", ["class", *SPLITS], zip(train_set.classes, *counts, strict=True))
 
-    samples = train_set[np.random.default_rng(SEED).permutation(len(train_set))[: inspect.samples]]
+    samples = train_set[np.random.default_rng(SEED).permutation(len(train_set))[:SAMPLES]]
     names = [train_set.classes[label] for label in samples.labels]
     plot_sample_training_images(metrics_dir / "samples.png", samples.images, names, "Training images")
     augmentations = sample_augmentations(len(samples), augmentation, torch.Generator().manual_seed(SEED))

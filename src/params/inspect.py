@@ -6,6 +6,5 @@ from src.params.base import Section
 
 
 class InspectParams(Section):
-    samples: int = Field(ge=1, le=200)
     max_blank: int = Field(ge=0)
     max_cross_split_duplicates: int = Field(ge=0)

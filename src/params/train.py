@@ -4,7 +4,7 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from src.params.base import Section, Seed
+from src.params.base import Section, Seed, UnitInterval
 from src.runtime.errors import PipelineError
 
 
@@ -25,6 +25,7 @@ class TrainParams(Section):
     step_size: int = Field(ge=1)
     gamma: float = Field(gt=0, le=1)
     label_smoothing: float = Field(ge=0, lt=1)
+    class_weight: UnitInterval
     test_time_augmentation: bool
 
     @model_validator(mode="after")

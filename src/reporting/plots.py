@@ -10,7 +10,7 @@ from matplotlib.patheffects import withStroke
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from src.data.dataset import Dataset
-from src.evaluation.metrics import BINS, confidence_bins, wilson_interval
+from src.evaluation.metrics import confidence_bins, wilson_interval
 from src.reporting.drawing import BLUE, GRAY, TEXT_GRAY, VERMILION, draw_image_grid, saved_figure, shorten
 
 MAX_MISTAKES = 24  # images in mistakes.png
@@ -104,25 +104,27 @@ def plot_confident_mistakes(path: Path, test: Dataset, predictions: pd.DataFrame
 
 
 def plot_reliability(path: Path, predictions: pd.DataFrame) -> None:
-    """Draw accuracy against confidence with 95 % intervals, and the number of images per bin of confidence.
+    """Draw accuracy against confidence with 95 % intervals, and the mistakes among the surest part of the images.
 
-    Source: DeGroot and Fienberg, The Comparison and Evaluation of Forecasters, 1983.
+    Sources: DeGroot and Fienberg, The Comparison and Evaluation of Forecasters, 1983; El-Yaniv and Wiener, On the
+    Foundations of Noise-free Selective Classification, 2010.
     """
     table = predictions.assign(correct=predictions["actual"] == predictions["predicted"])
     groups = table.groupby(confidence_bins(table["confidence"].to_numpy()))
     confidence, correct, count = groups["confidence"].mean(), groups["correct"].sum(), groups.size()
-    with saved_figure(path, 7, 7) as figure:
-        above, below = figure.subplots(2, 1, sharex=True, height_ratios=[3, 1])
+    mistakes = ~table.sort_values("confidence", ascending=False, kind="stable")["correct"]
+    answered = np.arange(1, len(table) + 1)
+    with saved_figure(path, 7, 8) as figure:
+        above, below = figure.subplots(2, 1, height_ratios=[3, 2])
         above.set_title("Accuracy by confidence, with 95 % intervals")
         above.plot([0, 1], [0, 1], "--", color=GRAY, linewidth=1, zorder=1)
         above.vlines(confidence, *wilson_interval(correct, count), color=BLUE, linewidth=5, alpha=0.3)
         above.plot(confidence, correct / count, "o", color=BLUE)
-        above.set_ylabel("accuracy")
-        below.bar(count.index / BINS, count, width=1 / BINS, align="edge", color=BLUE, edgecolor="white")
-        below.set(yscale="log", ylim=(0.8, None), ylabel="images", xlabel="confidence")
-        below.yaxis.set_major_formatter("{x:,.0f}")
-        below.minorticks_off()
-        for axis in (above.xaxis, above.yaxis):
+        above.set(xlabel="confidence", ylabel="accuracy")
+        below.set_title("Mistakes if the model answers only where it is surest")
+        below.plot(answered / len(table), mistakes.cumsum() / answered, color=VERMILION)
+        below.set(xlabel="answered images", ylabel="mistakes among them", ylim=(0, None))
+        for axis in (above.xaxis, above.yaxis, below.xaxis, below.yaxis):
             axis.set_major_formatter(PercentFormatter(1.0))
 
 

@@ -23,7 +23,7 @@ from src.runtime.errors import PipelineError
 from src.runtime.signals import defer_signals
 from src.training.checkpoint import Checkpoint
 from src.training.distributed import all_reduce_sum, any_rank, is_main_process, rank, world_size, wrap_ddp
-from src.training.loss import image_losses
+from src.training.loss import class_weights, image_losses
 from src.training.optim import build_optimizers, lr_factor, set_lr
 
 # epoch (epochs done, as 0.34), learning_rate, train_loss, train_accuracy, validation_loss, validation_accuracy
@@ -45,6 +45,7 @@ class TrainState:
         setup: device and precision.
         steps_per_epoch: optimizer steps of a full epoch.
         total_steps: optimizer steps of the run. The last epoch may be partial.
+        class_weights: weight of each class in the loss, float32 [classes].
         running_metrics: loss, correct predictions and images since the last evaluation, float64 [3] (float32 on mps).
         step: steps done.
     """
@@ -58,6 +59,7 @@ class TrainState:
     setup: DeviceSetup
     steps_per_epoch: int
     total_steps: int
+    class_weights: Tensor
     running_metrics: Tensor
     step: int = 0
 
@@ -92,6 +94,7 @@ def create_train_state(
         steps_per_epoch=steps_per_epoch,
         # 1.1 epochs of 430 steps are 473 steps; in floats they would be 474
         total_steps=math.ceil(steps_per_epoch * Decimal(str(settings.epochs))),
+        class_weights=class_weights(train_set.counts(), settings.class_weight).to(setup.device),
         running_metrics=torch.zeros(3, dtype=dtype, device=setup.device),
     )
 
@@ -161,7 +164,7 @@ def train_step(state: TrainState, images: Tensor, labels: Tensor) -> None:
     with state.setup.autocast():
         output = state.model(images)
     output = output.float()
-    losses = image_losses(output, labels, settings.label_smoothing)
+    losses = image_losses(output, labels, settings.label_smoothing) * state.class_weights[labels]
     for optimizer in state.optimizers:
         optimizer.zero_grad()
     losses.mean().backward()

@@ -15,7 +15,7 @@ from tests.helpers import ROOT, Completed, recorded_outputs, run
 
 CANARY = secrets.token_hex(16)  # random, because the clone has this file in git
 MODEL = "data/model/model.safetensors"
-EXPERIMENT = "few-samples"
+EXPERIMENT = "more-blank"
 
 Words = dict[str, str]  # values for the words in capitals
 
@@ -91,7 +91,7 @@ def test_results_are_pushed_pulled_and_repaired(clone: Path, tmp_path: Path, ser
     call(["git", "remote", "add", "origin", str(origin)], clone)
     for command in setup + commit_and_push:
         call(command, clone)
-    call(["dvc", "exp", "run", "--temp", "--name", EXPERIMENT, "-S", "inspect.samples=7"], clone)
+    call(["dvc", "exp", "run", "--temp", "--name", EXPERIMENT, "-S", "inspect.max_blank=7"], clone)
     call(push_experiment, clone)
 
     other = clone_origin("other")

@@ -13,7 +13,7 @@ from src.runtime.errors import PipelineError
 from tests.images import encode
 
 CLASSES = ("a", "b")
-STRICT = InspectParams(samples=1, max_blank=0, max_cross_split_duplicates=0)
+STRICT = InspectParams(max_blank=0, max_cross_split_duplicates=0)
 
 
 def picture(seed: int, side: int = 64) -> Image.Image:
@@ -82,7 +82,7 @@ def test_error_lists_every_problem_and_how_to_accept_it(splits: dict[str, Datase
         "validation and test: 2 exact copies of images, expected at most 0: 0 equals 1, 1 equals 0",
         "hint: dvc exp run -S inspect.max_blank=1 -S inspect.max_cross_split_duplicates=2   # accepts this",
     ]
-    check_audit(*audit(splits), InspectParams(samples=1, max_blank=1, max_cross_split_duplicates=2), "data")
+    check_audit(*audit(splits), InspectParams(max_blank=1, max_cross_split_duplicates=2), "data")
 
 
 def test_class_without_training_images_has_no_parameter_that_accepts_it(splits: dict[str, Dataset]) -> None:

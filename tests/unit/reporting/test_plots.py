@@ -81,7 +81,9 @@ def test_model_without_mistakes_is_drawn(tmp_path: Path, figures: list[Figure]) 
     assert "Mistakes: 0 of 4 test images, accuracy 100.00%" in texts(figures)
 
 
-def test_reliability_has_plain_numbers_of_images(tmp_path: Path, figures: list[Figure]) -> None:
-    plots.plot_reliability(tmp_path / "a.png", pd.concat([PREDICTIONS] * 200))
-    assert {"Accuracy by confidence, with 95 % intervals", "1", "10", "100"} <= set(texts(figures))
-    assert not [text for text in texts(figures) if "$" in text]
+def test_reliability_shows_the_mistakes_among_the_surest_images(tmp_path: Path, figures: list[Figure]) -> None:
+    rows = [("a", "a", 0.9), ("a", "b", 0.8), ("b", "b", 0.7), ("b", "a", 0.6)]
+    plots.plot_reliability(tmp_path / "a.png", pd.DataFrame(rows, columns=["actual", "predicted", "confidence"]))
+    (line,) = figures[0].axes[1].lines
+    assert line.get_xdata().tolist() == [0.25, 0.5, 0.75, 1]
+    assert line.get_ydata().tolist() == pytest.approx([0, 1 / 2, 1 / 3, 1 / 2])

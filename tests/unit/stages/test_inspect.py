@@ -16,7 +16,6 @@ PREPARED, METRICS = Path("data/prepared"), Path("metrics")
 
 @pytest.fixture
 def prepared(tiny: Path) -> Path:
-    edit_params(tiny, {"inspect.samples": 5})
     run_stage_in(tiny, "prepare", check=True)
     return tiny
 

@@ -29,7 +29,7 @@ CPU = torch.device("cpu")
 SETUP = DeviceSetup(CPU, torch.float32)
 # each is off at 0, and 0.5 switches it on
 AUGMENTATION = [name for name in AugmentationParams.model_fields if name != "interpolation"]
-TRAIN = ["label_smoothing", "weight_decay", "warmup", "momentum"]
+TRAIN = ["label_smoothing", "weight_decay", "warmup", "momentum", "class_weight"]
 
 
 def first_loss(switched_on: str) -> float:

@@ -1,8 +1,10 @@
 """The training loss."""
 
+import numpy as np
+import pytest
 import torch
 
-from src.training.loss import image_losses
+from src.training.loss import class_weights, image_losses
 
 OUTPUT = torch.tensor([[2.0, 0.0, 0.0], [0.0, 3.0, 1.0]])
 
@@ -18,3 +20,13 @@ def test_label_smoothing_equals_labels_of_several_classes() -> None:
     smooth = image_losses(OUTPUT, torch.tensor([0, 2]), label_smoothing=0.3)
     assert torch.allclose(smooth, image_losses(OUTPUT, labels, label_smoothing=0))
     assert torch.allclose(smooth, -(labels * OUTPUT.log_softmax(dim=1)).sum(dim=1))
+
+
+def test_class_weights_raise_rare_classes_and_have_a_mean_of_1() -> None:
+    counts = np.array([90, 10])
+    assert class_weights(counts, 0).tolist() == [1, 1]
+    whole = class_weights(counts, 1).double().numpy()
+    assert whole * counts == pytest.approx([50, 50])
+    half = class_weights(counts, 0.5).double().numpy()
+    assert half[1] / half[0] == pytest.approx(3)
+    assert half @ counts == pytest.approx(100)
