@@ -30,14 +30,15 @@ def main(
     classifier, _ = load_model(model_path)
     classes, labels = test_set.classes, test_set.labels
     log_probabilities = predict(classifier.to(device), test_set.images, device)
-    metrics = classification_metrics(labels, log_probabilities.numpy())
+    metrics = classification_metrics(labels, log_probabilities.numpy(), test_set.groups)
     predicted = log_probabilities.argmax(dim=1).numpy()
     predictions = predictions_table(test_set, log_probabilities, np.arange(len(labels)))
     validation = read_predictions(predictions_path)
     if len(validation):
         is_right = (validation["actual"] == validation["predicted"]).to_numpy()
         threshold = choose_threshold(validation["confidence"].to_numpy(), is_right, evaluate.target_accuracy)
-        metrics |= answered_metrics(np.array(predictions["confidence"]), predicted == labels, threshold)
+        confidence = np.array(predictions["confidence"])
+        metrics |= answered_metrics(confidence, predicted == labels, threshold, test_set.groups)
     write_json(metrics_dir / "evaluate.json", metrics)
     write_csv(metrics_dir / "predictions.csv", list(predictions), zip(*predictions.values(), strict=True))
     table = {"class": classes, **per_class_metrics(labels, predicted, len(classes))}

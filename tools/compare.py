@@ -19,7 +19,7 @@ from dvc.exceptions import DvcException
 from dvc.repo import Repo
 
 from src.data.dataset import load_dataset
-from src.evaluation.metrics import wilson_interval
+from src.evaluation.metrics import RESAMPLES, accuracy_interval
 from src.evaluation.predictions import read_predictions
 from src.reporting.drawing import draw_image_grid
 from src.runtime.cli import exit_on_error
@@ -38,15 +38,17 @@ class Comparison:
     Attributes:
         runs: their names.
         correct: bool columns `first` and `second`: which images each run classifies correctly.
+        groups: integers [n], the group of each image, or None.
         flipped: images that only one run classifies correctly, first those that the second run gets wrong. Both groups
             have the `MAX_SHOWN` images with the highest confidence in a wrong class.
         lost: how many images only the first run classifies correctly.
         won: how many images only the second run classifies correctly.
-        p_value: what `mcnemar` returns.
+        p_value: of McNemar's test, or with groups of the sign-flip test.
     """
 
     runs: list[str]
     correct: pd.DataFrame
+    groups: np.ndarray | None
     flipped: pd.DataFrame
     lost: int
     won: int
@@ -96,14 +98,35 @@ def compare(runs: list[str], first: pd.DataFrame, second: pd.DataFrame) -> Compa
             f"{' and '.join(runs)} were evaluated on different test images ({len(first):,} and {len(second):,})",
             f"dvc params diff '{runs[0]}' '{runs[1]}'   # shows whether the section prepare differs",
         )
-    images = first.rename(columns={"predicted": "first"}).drop(columns="confidence").assign(second=second["predicted"])
+    images = first.filter(["actual", "predicted", "file"]).rename(columns={"predicted": "first"})
+    images["second"] = second["predicted"]
     correct = images[["first", "second"]].eq(images["actual"], axis=0)
     is_lost, is_won = correct["first"] & ~correct["second"], correct["second"] & ~correct["first"]
     images["confidence"] = second["confidence"].where(is_lost, first["confidence"])  # of the wrong prediction
     images = images.sort_values("confidence", ascending=False, kind="stable")
     flipped = pd.concat([images.loc[is_lost].head(MAX_SHOWN), images.loc[is_won].head(MAX_SHOWN)])
     lost, won = int(is_lost.sum()), int(is_won.sum())
-    return Comparison(runs, correct, flipped, lost, won, mcnemar(lost, won))
+    groups = first["group"].to_numpy() if "group" in first else None
+    gain = is_won.to_numpy(int) - is_lost.to_numpy(int)
+    p_value = mcnemar(lost, won) if groups is None else sign_flip_test(gain, groups)
+    return Comparison(runs, correct, groups, flipped, lost, won, p_value)
+
+
+def sign_flip_test(gain: np.ndarray, groups: np.ndarray) -> float:
+    """Return the two-sided p-value that two models are equally accurate, if the images of a group are alike.
+
+    Under this hypothesis, the gain of each group is as likely positive as negative. Like McNemar's test, with groups in
+    place of images. Source: Fisher, The Design of Experiments, 1935.
+
+    Args:
+        gain: integers [n], 1 if only the second model classifies an image correctly, -1 if only the first.
+        groups: integers [n].
+    """
+    gains = np.bincount(np.unique(groups, return_inverse=True)[1], weights=gain)
+    gains = gains[gains != 0]
+    random = np.random.default_rng(0)
+    sums = np.array([random.choice([-1, 1], len(gains)) @ gains for _ in range(RESAMPLES)])
+    return float((1 + (abs(sums) >= abs(gains.sum())).sum()) / (1 + RESAMPLES))
 
 
 def mcnemar(lost: int, won: int) -> float:
@@ -137,8 +160,10 @@ def format_report(result: Comparison, changed_params: pd.DataFrame) -> str:
         changed_params: what `diff_params` returns.
     """
     first, second = result.runs
-    low, high = wilson_interval(result.correct.sum(), len(result.correct))
-    accuracy = pd.DataFrame({"accuracy": result.correct.mean(), "low": low, "high": high})
+    intervals = {run: accuracy_interval(result.correct[run].to_numpy(), result.groups) for run in result.correct}
+    accuracy = pd.DataFrame(intervals, ["low", "high"]).T
+    accuracy.insert(0, "accuracy", result.correct.mean())
+    test = "McNemar's exact" if result.groups is None else "Sign-flip test of groups:"
     significant = "significant" if result.p_value < SIGNIFICANCE else "not significant"
     return f"""### Parameters of {first} and {second}
 
@@ -149,7 +174,7 @@ def format_report(result: Comparison, changed_params: pd.DataFrame) -> str:
 {to_markdown(accuracy.round(4))}
 
 - {result.lost:,} test images right only in {first}, {result.won:,} right only in {second}
-- McNemar's exact p-value {result.p_value:.2g}: the difference is {significant}
+- {test} p-value {result.p_value:.2g}: the difference is {significant}
 - This compares two models. To compare recipes, train several seeds of each: `python -m tools.sweep RECIPE --seeds 5`
 
 ### Flipped images: at most {MAX_SHOWN} that {second} gets wrong, and {MAX_SHOWN} that it gets right

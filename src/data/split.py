@@ -1,5 +1,6 @@
 """Hold out images of every class, by count or by fold."""
 
+import sys
 from collections.abc import Sequence
 
 import numpy as np
@@ -102,4 +103,6 @@ def stratified_split(
             f"images of class {', '.join(sorted(missing))}",
             f"dvc exp run -S {parameter}={value}   # each class needs two images, or two groups (prepare.group)",
         )
+    if abs(held_out.sum() - count) > count / 5:  # groups of very different sizes
+        print(f"warning: {parameter} holds out {held_out.sum():,} images, expected about {count:,}", file=sys.stderr)
     return held_out

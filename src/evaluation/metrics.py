@@ -7,29 +7,33 @@ import numpy as np
 
 BINS = 15  # intervals of equal width from 0 to 1, into which confidences are sorted
 Z95 = 1.959963984540054  # the normal quantile of a 95 % interval
+RESAMPLES, SEED = 5000, 0  # of groups
 
 
-def classification_metrics(labels: np.ndarray, log_probabilities: np.ndarray) -> dict[str, float]:
+def classification_metrics(
+    labels: np.ndarray, log_probabilities: np.ndarray, groups: np.ndarray | None = None
+) -> dict[str, float]:
     """Compute all metrics of the test set. The model card lists each number in the result by its key.
 
     Args:
         labels: integers [n], class indices.
         log_probabilities: float32 [n, classes].
+        groups: integers [n], the group of each image, or None.
 
     Returns:
         Numbers by name, with `<name>_low` and `<name>_high` for a 95 % interval.
     """
     labels, predicted = labels.astype(np.int64), log_probabilities.argmax(axis=1)
     correct = predicted == labels
-    low, high = wilson_interval(correct.sum(), len(correct))
+    low, high = accuracy_interval(correct, groups)
     images, _, recall, f1 = per_class_metrics(labels, predicted, log_probabilities.shape[1]).values()
     present = images > 0
     # math.exp, because the last bits of np.exp depend on the processor
     confidence = np.array([math.exp(value) for value in log_probabilities.max(axis=1)])
     return {
         "accuracy": float(correct.mean()),
-        "accuracy_low": float(low),
-        "accuracy_high": float(high),
+        "accuracy_low": low,
+        "accuracy_high": high,
         "balanced_accuracy": float(recall[present].mean()),
         # as in scikit-learn: the classes that occur in the labels or in the predictions
         "macro_f1": float(f1[present | np.isin(np.arange(len(images)), predicted)].mean()),
@@ -58,6 +62,26 @@ def per_class_metrics(labels: np.ndarray, predicted: np.ndarray, num_classes: in
         "recall": correct / np.maximum(images, 1),
         "f1": 2 * correct / np.maximum(images + predictions, 1),
     }
+
+
+def accuracy_interval(correct: np.ndarray, groups: np.ndarray | None = None) -> tuple[float, float]:
+    """Return the 95 % interval of the accuracy: Wilson's, or with groups, whose images are alike, the bootstrap's.
+
+    Source: Efron, Bootstrap Methods, 1979, with groups as the sampled units.
+
+    Args:
+        correct: bool [n].
+        groups: integers [n], or None.
+    """
+    if groups is None:
+        low, high = wilson_interval(correct.sum(), len(correct))
+        return float(low), float(high)
+    numbers = np.unique(groups, return_inverse=True)[1]
+    images, right = np.bincount(numbers), np.bincount(numbers, weights=correct)
+    random = np.random.default_rng(SEED)
+    samples = (random.integers(len(images), size=len(images)) for _ in range(RESAMPLES))
+    low, high = np.quantile([right[sample].sum() / images[sample].sum() for sample in samples], [0.025, 0.975])
+    return float(low), float(high)
 
 
 def wilson_interval(correct: Any, count: Any) -> tuple[Any, Any]:
@@ -110,18 +134,21 @@ def choose_threshold(confidence: np.ndarray, correct: np.ndarray, target_accurac
     return float(confidence[order[reached[-1]]]) if len(reached) else 1.0
 
 
-def answered_metrics(confidence: np.ndarray, correct: np.ndarray, threshold: float) -> dict[str, float]:
+def answered_metrics(
+    confidence: np.ndarray, correct: np.ndarray, threshold: float, groups: np.ndarray | None = None
+) -> dict[str, float]:
     """Return the threshold, the share of images that reach it, and their accuracy with its 95 % interval.
 
     Args:
         confidence: float [n], from 0 to 1, of test images.
         correct: bool [n].
         threshold: what `choose_threshold` returns.
+        groups: integers [n], the group of each image, or None.
     """
-    answered = correct[confidence >= threshold]
-    metrics = {"threshold": threshold, "answered": len(answered) / len(correct)}
-    if len(answered):
-        low, high = wilson_interval(answered.sum(), len(answered))
-        accuracy = {"answered_accuracy": answered.mean(), "answered_accuracy_low": low, "answered_accuracy_high": high}
-        metrics |= {name: float(value) for name, value in accuracy.items()}
+    is_answered = confidence >= threshold
+    metrics = {"threshold": threshold, "answered": float(is_answered.mean())}
+    if is_answered.any():
+        low, high = accuracy_interval(correct[is_answered], None if groups is None else groups[is_answered])
+        accuracy = float(correct[is_answered].mean())
+        metrics |= {"answered_accuracy": accuracy, "answered_accuracy_low": low, "answered_accuracy_high": high}
     return metrics

@@ -9,7 +9,9 @@ TEXT = {"actual": str, "predicted": str, "file": str}
 
 
 def read_predictions(file: Path | IO[str]) -> pd.DataFrame:
-    """Return `index`, `actual`, `predicted`, `confidence`, `probability` of `actual`, and `file` if there are files.
+    """Return `index`, `actual`, `predicted`, `confidence`, `probability` of `actual`, `file` and `group`.
+
+    The last two are there only if the images have files or groups.
 
     Class names stay text, even 0 and NA.
     """

@@ -59,4 +59,5 @@ def predictions_table(dataset: Dataset, log_probabilities: Tensor, indices: np.n
         "confidence": confidence.tolist(),
         "probability": probabilities.gather(1, labels[:, None])[:, 0].tolist(),
     }
-    return table | ({"file": dataset.files} if dataset.files else {})
+    table |= {"file": dataset.files} if dataset.files else {}
+    return table | ({} if dataset.groups is None else {"group": dataset.groups.tolist()})

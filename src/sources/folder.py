@@ -44,6 +44,10 @@ def read_folder(folder: Path, settings: PrepareParams, scratch: Path) -> tuple[D
     labels = labels.astype(np.uint8 if len(classes) <= 256 else np.uint16)
     images, sizes = _read_files(folder, files, settings, scratch)
     groups = _number_groups(files, settings.group) if settings.group else None
+    if groups is not None:
+        counts = np.bincount(groups)
+        largest = ", ".join(list(itertools.compress(files, groups == counts.argmax()))[:4])
+        print(f"prepare.group: {len(counts):,} groups, at most {counts.max():,} files: {largest}", flush=True)
     is_validation = (np.arange(len(files)) >= len(train)).astype(np.uint8) if validation else None
     dataset = Dataset(
         images, labels, tuple(classes.tolist()), tuple(files), sizes, "folder", settings.fit, groups, is_validation

@@ -82,3 +82,11 @@ def test_members_of_a_group_are_held_out_together() -> None:
     held_out = stratified_split(labels(6, 6), CLASSES, 4, 0, "x", groups)
     by_group = [set(held_out[groups == group].tolist()) for group in range(6)]
     assert sorted(map(list, by_group)) == [[False]] * 4 + [[True]] * 2  # 4 of 12 images: 2 of 6 groups
+
+
+def test_split_far_from_its_size_is_a_warning(capsys: pytest.CaptureFixture[str]) -> None:
+    groups = np.array([0] * 50 + list(range(1, 51)) + [51] * 50 + list(range(52, 102)))
+    for seed in range(9):
+        held_out = stratified_split(labels(100, 100), CLASSES[:2], 20, seed, "train.validation", groups)
+        warning = f"warning: train.validation holds out {held_out.sum()} images, expected about 20\n"
+        assert capsys.readouterr().err == warning * bool(abs(held_out.sum() - 20) > 4)

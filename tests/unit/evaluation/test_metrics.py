@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from src.evaluation.metrics import (
+    accuracy_interval,
     answered_metrics,
     choose_threshold,
     classification_metrics,
@@ -71,3 +72,13 @@ def test_threshold_is_the_lowest_that_reaches_the_target() -> None:
     metrics = answered_metrics(confidence, correct, 0.7)
     assert (metrics["answered"], metrics["answered_accuracy"]) == (0.75, pytest.approx(2 / 3))
     assert answered_metrics(confidence, correct, 1.0) == {"threshold": 1.0, "answered": 0.0}
+
+
+def test_interval_of_groups_is_wider_if_their_images_are_alike() -> None:
+    """400 images in groups of four that are all right or all wrong say no more than 100 images."""
+    correct = np.random.default_rng(0).random(100) < 0.7
+    groups = np.arange(100).repeat(4)
+    low, high = accuracy_interval(correct.repeat(4), groups)
+    alone = accuracy_interval(correct)
+    assert (low, high) == pytest.approx(alone, abs=0.02)
+    assert high - low > 1.8 * np.diff(accuracy_interval(correct.repeat(4)))[0]

@@ -91,7 +91,7 @@ def test_classes_named_train_and_bus_are_classes(read: Read) -> None:
 
 
 @pytest.mark.parametrize("group", [r"/(p\d+)-", r"p\d+"])
-def test_images_of_a_group_stay_in_one_split(read: Read, group: str) -> None:
+def test_images_of_a_group_stay_in_one_split(read: Read, group: str, capsys: pytest.CaptureFixture[str]) -> None:
     """Patients have images of one class or of both."""
     views = [f"{'dog' if n % 2 else 'cat'}/p{n}-{view}.png" for n in range(20) for view in "abc"]
     pool, test = read(*views, "dog/p0-d.png", "cat/p1-d.png", group=group)
@@ -100,6 +100,7 @@ def test_images_of_a_group_stay_in_one_split(read: Read, group: str) -> None:
     in_splits = [{file.split("/")[1].split("-")[0] for file in split.files} for split in splits]
     assert [len(patients) for patients in in_splits] == [10, 5, 5]  # 16 of 47 images in the 15 other groups: 5 groups
     assert (len(set.union(*in_splits)), sum(map(len, splits))) == (20, 62)
+    assert capsys.readouterr().out.startswith("prepare.group: 20 groups, at most 4 files: ")
 
 
 def test_group_in_two_given_splits_is_refused(read: Read) -> None:

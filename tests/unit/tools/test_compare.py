@@ -83,3 +83,16 @@ def test_gate_fails_if_the_second_run_is_worse_or_below_the_floor() -> None:
         check_gate(compare_zeros("000000", "111111"), floor=0)
     with pytest.raises(PipelineError, match=r"expected not significantly worse than a, and at least 0\.6"):
         check_gate(compare_zeros("0011", "0011"), floor=0.6)
+
+
+def test_images_of_a_group_count_once() -> None:
+    """Eight images of one group say no more than one image."""
+    first, second = predictions("11111111" + "00", "0" * 10), predictions("0" * 10, "0" * 10)
+    assert compare(["a", "b"], first, second).p_value < 0.01
+    grouped = compare(["a", "b"], first.assign(group=[0] * 8 + [1, 2]), second)
+    assert grouped.p_value == 1
+    assert "- Sign-flip test of groups: p-value 1: the difference is not significant" in format_report(
+        grouped, pd.DataFrame()
+    )
+    several = compare(["a", "b"], first.assign(group=range(10)), second).p_value
+    assert several == pytest.approx(mcnemar(0, 8), abs=0.005)
