@@ -5,10 +5,9 @@ from pathlib import Path
 import numpy as np
 
 from src.data.dataset import load_split
+from src.data.predictions import predictions_table, read_predictions
 from src.device import set_up_device
-from src.evaluation.metrics import answered_metrics, choose_threshold, classification_metrics, per_class_metrics
-from src.evaluation.predictions import read_predictions
-from src.models.calibration import predictions_table
+from src.evaluation.metrics import choose_threshold, classification_metrics, per_class_metrics, selective_metrics
 from src.models.inference import predict
 from src.models.model_file import load_model
 from src.params.compute import ComputeParams
@@ -38,7 +37,7 @@ def main(
         is_right = (validation["actual"] == validation["predicted"]).to_numpy()
         threshold = choose_threshold(validation["confidence"].to_numpy(), is_right, evaluate.target_accuracy)
         confidence = np.array(predictions["confidence"])
-        metrics |= answered_metrics(confidence, predicted == labels, threshold, test_set.groups)
+        metrics |= selective_metrics(confidence, predicted == labels, threshold, test_set.groups)
     write_json(metrics_dir / "evaluate.json", metrics)
     write_csv(metrics_dir / "predictions.csv", list(predictions), zip(*predictions.values(), strict=True))
     table = {"class": classes, **per_class_metrics(labels, predicted, len(classes))}

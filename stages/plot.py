@@ -6,8 +6,8 @@ from pathlib import Path
 import pandas as pd
 
 from src.data.dataset import load_split
+from src.data.predictions import read_predictions
 from src.data.tensor_file import explain_damage, load_tensors
-from src.evaluation.predictions import read_predictions
 from src.reporting import plots
 from src.reporting.model_card import model_card
 from src.runtime.cli import run_stage

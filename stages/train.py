@@ -3,9 +3,10 @@
 from pathlib import Path
 
 from src.data.dataset import load_split
+from src.data.predictions import predictions_table
 from src.data.split import split_training_images
 from src.device import set_up_device
-from src.models.calibration import calibrate, predictions_table
+from src.models.calibration import calibrate
 from src.models.model_file import save_model
 from src.models.pretrained import build_network
 from src.models.summary import model_summary

@@ -19,8 +19,8 @@ from dvc.exceptions import DvcException
 from dvc.repo import Repo
 
 from src.data.dataset import load_dataset
+from src.data.predictions import read_predictions
 from src.evaluation.metrics import RESAMPLES, accuracy_interval
-from src.evaluation.predictions import read_predictions
 from src.reporting.drawing import draw_image_grid
 from src.runtime.cli import exit_on_error
 from src.runtime.errors import PipelineError

@@ -89,7 +89,7 @@ def main() -> None:
             "classes": json.dumps(metadata.classes),
             "fit": metadata.fit,
             "background": "white",  # of transparent images
-            "threshold": str(read_threshold()),  # a less probable prediction is unsure
+            "threshold": str(read_threshold()),  # a more probable prediction is sure
         }
         print(f"exporting {metadata.network} and running it on {len(test_set):,} test images ...", flush=True)
         exported = to_onnx(model, test_set.images[:2], properties)

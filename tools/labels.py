@@ -19,7 +19,7 @@ import pandas as pd
 from dvc.exceptions import DvcException
 
 from src.data.dataset import load_split
-from src.evaluation.predictions import read_predictions
+from src.data.predictions import read_predictions
 from src.reporting.drawing import draw_image_grid
 from src.runtime.cli import exit_on_error
 from src.runtime.errors import PipelineError
@@ -33,13 +33,18 @@ def load_runs(names: Sequence[str], path: str) -> pd.DataFrame:
     """Return the predictions of several experiments or revisions, or of the workspace if there are no names.
 
     Raises:
-        PipelineError: a run has none.
+        PipelineError: a run has none, or the runs have different images.
     """
     try:
         texts = [dvc.api.read(path, rev=name) for name in names] if names else [Path(path).read_text()]
     except (DvcException, OSError) as error:
         raise PipelineError(f"no {path}: {error}", "dvc exp list   # lists the experiments") from None
-    return pd.concat([read_predictions(io.StringIO(text)) for text in texts])
+    predictions = pd.concat([read_predictions(io.StringIO(text)) for text in texts])
+    same = predictions.filter(["index", "actual", "file"]).drop_duplicates()
+    if same.empty or same["index"].duplicated().any():
+        found = "no images" if same.empty else "images of different data sets"
+        raise PipelineError(f"{' '.join(names) or path}: {found}", "python -m tools.labels --help")
+    return predictions
 
 
 def rank(predictions: pd.DataFrame) -> pd.DataFrame:

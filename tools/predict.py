@@ -35,12 +35,17 @@ def expand_folders(names: Iterable[str]) -> list[Path]:
 
 
 def read_threshold() -> float:
-    """Return the confidence below which a prediction is unsure: 0 if there were no validation images to choose it."""
+    """Return the confidence above which a prediction is sure: 0 if there were no validation images to choose it."""
     return float(json.loads(EVALUATION.read_text()).get("threshold", 0)) if EVALUATION.exists() else 0.0
 
 
-def classify(classifier: Classifier, metadata: ModelMetadata, files: list[Path]) -> tuple[pd.DataFrame, list[str]]:
-    """Return a row with the most probable class of each image, and an error message for each that cannot be read."""
+def classify(
+    classifier: Classifier, metadata: ModelMetadata, files: list[Path], threshold: float
+) -> tuple[pd.DataFrame, list[str]]:
+    """Return a row with the most probable class of each image, and an error message for each that cannot be read.
+
+    A prediction is sure if its probability is above the threshold.
+    """
     rows: list[tuple[Path, str, float]] = []
     errors = []
     channels, side, _ = metadata.input_shape
@@ -52,19 +57,18 @@ def classify(classifier: Classifier, metadata: ModelMetadata, files: list[Path])
             names, arrays = zip(*images, strict=True)
             probability, index = predict(classifier, np.stack(arrays), torch.device("cpu")).exp().max(dim=1)
             rows += zip(names, [metadata.classes[i] for i in index.tolist()], probability.tolist(), strict=True)
-    table = pd.DataFrame(rows, columns=["image", "predicted", "probability"]).round(4)
-    return table.assign(sure=table["probability"] >= read_threshold()), errors
+    table = pd.DataFrame(rows, columns=["image", "predicted", "probability"])
+    return table.assign(sure=table["probability"] > threshold).round({"probability": 4}), errors
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("images", nargs="+", metavar="IMAGE", help="image files and folders")
     parser.add_argument("--csv", action="store_true", help="print CSV")
-    parser.add_argument("--model", type=Path, default=MODEL, metavar="PATH", help=f"instead of {MODEL}")
     options = parser.parse_args()
     sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]  # names may not be UTF-8
     with exit_on_error():
-        results, errors = classify(*load_model(options.model), expand_folders(options.images))
+        results, errors = classify(*load_model(MODEL), expand_folders(options.images), read_threshold())
         if options.csv:
             results.to_csv(sys.stdout, index=False)
         else:

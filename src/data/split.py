@@ -25,6 +25,8 @@ def split_training_images(pool: Dataset, validation: int, folds: int, fold: int)
     """
     if folds:
         held_out = assign_folds(pool, folds) == fold
+        if not held_out.any():
+            raise PipelineError(f"fold {fold} of {folds} has no images", "dvc exp run -S train.folds=5")
         if missing := sorted({*pool.labels.tolist()} - {*pool.labels[~held_out].tolist()}):
             names = ", ".join(pool.classes[label] for label in missing)
             raise PipelineError(

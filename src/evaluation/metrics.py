@@ -121,7 +121,7 @@ def confidence_bins(confidence: np.ndarray) -> np.ndarray:
 
 
 def choose_threshold(confidence: np.ndarray, correct: np.ndarray, target_accuracy: float) -> float:
-    """Return the lowest confidence above which predictions reach the target accuracy, or 1 if there is none.
+    """Return the lowest confidence above which predictions reach the target accuracy, or 1 if they never do.
 
     Args:
         confidence: float [n], from 0 to 1, of validation images.
@@ -130,14 +130,15 @@ def choose_threshold(confidence: np.ndarray, correct: np.ndarray, target_accurac
     """
     order = np.argsort(-confidence, kind="stable")
     accuracy = np.cumsum(correct[order]) / np.arange(1, len(order) + 1)
-    reached = np.flatnonzero(accuracy >= target_accuracy)
-    return float(confidence[order[reached[-1]]]) if len(reached) else 1.0
+    below = np.append(confidence[order][1:], 0.0)  # the next lower confidence
+    reached = np.flatnonzero((accuracy >= target_accuracy) & (below < confidence[order]))
+    return float(below[reached[-1]]) if len(reached) else 1.0
 
 
-def answered_metrics(
+def selective_metrics(
     confidence: np.ndarray, correct: np.ndarray, threshold: float, groups: np.ndarray | None = None
 ) -> dict[str, float]:
-    """Return the threshold, the share of images that reach it, and their accuracy with its 95 % interval.
+    """Return the threshold, the share of images above it, and their accuracy with its 95 % interval.
 
     Args:
         confidence: float [n], from 0 to 1, of test images.
@@ -145,10 +146,10 @@ def answered_metrics(
         threshold: what `choose_threshold` returns.
         groups: integers [n], the group of each image, or None.
     """
-    is_answered = confidence >= threshold
-    metrics = {"threshold": threshold, "answered": float(is_answered.mean())}
+    is_answered = confidence > threshold
+    metrics = {"threshold": threshold, "coverage": float(is_answered.mean())}
     if is_answered.any():
         low, high = accuracy_interval(correct[is_answered], None if groups is None else groups[is_answered])
         accuracy = float(correct[is_answered].mean())
-        metrics |= {"answered_accuracy": accuracy, "answered_accuracy_low": low, "answered_accuracy_high": high}
+        metrics |= {"selective_accuracy": accuracy, "selective_accuracy_low": low, "selective_accuracy_high": high}
     return metrics

@@ -1,8 +1,5 @@
 """Calibrated probabilities: "96 % sure" means right 96 times out of 100."""
 
-from collections.abc import Sequence
-
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -40,24 +37,3 @@ def fit_temperature(log_probabilities: Tensor, labels: Tensor) -> float:
         expected = ((inverse * scores).softmax(dim=1) * scores).sum(dim=1).mean()
         low, high = (low, inverse) if expected > actual else (inverse, high)
     return round(1 / low, 3)
-
-
-def predictions_table(dataset: Dataset, log_probabilities: Tensor, indices: np.ndarray) -> dict[str, Sequence[object]]:
-    """Return a column per name: what the model predicts for each image, and the probability of its given class.
-
-    Args:
-        dataset: the images.
-        log_probabilities: float32 [n, classes].
-        indices: the number of each image in its file.
-    """
-    probabilities, labels = log_probabilities.exp(), torch.from_numpy(dataset.labels).long()
-    confidence, predicted = probabilities.max(dim=1)
-    table: dict[str, Sequence[object]] = {
-        "index": indices.tolist(),
-        "actual": [dataset.classes[label] for label in labels.tolist()],
-        "predicted": [dataset.classes[label] for label in predicted.tolist()],
-        "confidence": confidence.tolist(),
-        "probability": probabilities.gather(1, labels[:, None])[:, 0].tolist(),
-    }
-    table |= {"file": dataset.files} if dataset.files else {}
-    return table | ({} if dataset.groups is None else {"group": dataset.groups.tolist()})

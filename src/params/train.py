@@ -14,7 +14,7 @@ class TrainParams(Section):
     folds: int = Field(ge=0, le=1000)
     fold: int = Field(ge=0)
     epochs: float = Field(gt=0, le=10_000)
-    validations: int = Field(ge=1, le=10_000)
+    evaluations: int = Field(ge=1, le=10_000)
     batch_size: int = Field(ge=1, le=65_536)
     optimizer: Literal["sgd", "adamw", "muon"]
     learning_rate: float = Field(gt=0, le=10)

@@ -65,7 +65,7 @@ class TrainState:
 
     @property
     def classifier(self) -> Classifier:
-        """The network with its normalization and test-time augmentation, as `load_model` returns it."""
+        """The network with its normalization and test-time augmentation, before calibration."""
         return Classifier(self.net, self.normalization, self.settings.test_time_augmentation)
 
 
@@ -241,8 +241,8 @@ def log_metrics(state: TrainState, validation_set: Dataset | None) -> Metrics:
 
 
 def evaluation_steps(state: TrainState) -> set[int]:
-    """Return the steps after which the network is evaluated: `train.validations` or, if more, once per epoch."""
-    count = max(state.settings.validations, math.ceil(state.settings.epochs))
+    """Return the steps after which the network is evaluated: `train.evaluations` or, if more, once per epoch."""
+    count = max(state.settings.evaluations, math.ceil(state.settings.epochs))
     return {math.ceil(number * state.total_steps / count) for number in range(1, count + 1)}
 
 

@@ -13,7 +13,7 @@ def image_losses(output: Tensor, labels: Tensor, label_smoothing: float) -> Tens
 
     Args:
         output: logits or log-probabilities, float32 [batch, classes].
-        labels: class indices, int64 [batch], or probabilities of mixed images, float32 [batch, classes].
+        labels: class indices, int64 [batch], or probabilities, float32 [batch, classes].
         label_smoothing: fraction of each label that is spread over all classes.
     """
     return F.cross_entropy(output, labels, label_smoothing=label_smoothing, reduction="none")

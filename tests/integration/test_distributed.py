@@ -21,7 +21,7 @@ Start = Callable[[list[str], Path], Process]
 
 @pytest.fixture
 def project(prepared: Path) -> Path:
-    edit_params(prepared, {"compute.precision": "fp32", "compute.processes": 2, "train.validations": 1})
+    edit_params(prepared, {"compute.precision": "fp32", "compute.processes": 2, "train.evaluations": 1})
     return prepared
 
 
@@ -55,7 +55,7 @@ def test_interrupted_training_of_two_processes_resumes(
     project: Path, start: Start, number: signal.Signals, message: str
 ) -> None:
     """Press Ctrl-C, or kill one process: the other one exits silently."""
-    edit_params(project, {"train.epochs": 20, "train.validations": 100})
+    edit_params(project, {"train.epochs": 20, "train.evaluations": 100})
     process = start(TRAIN, project)
     wait_until(lambda: checkpoint_files(project), process)
     if number == signal.SIGINT:
@@ -74,7 +74,7 @@ def test_interrupted_training_of_two_processes_resumes(
 
 
 def test_diverging_training_of_two_processes_is_reported_once(project: Path) -> None:
-    settings = {"optimizer": "sgd", "learning_rate": 10.0, "momentum": 0.9, "epochs": 4, "validations": 5}
+    settings = {"optimizer": "sgd", "learning_rate": 10.0, "momentum": 0.9, "epochs": 4, "evaluations": 5}
     edit_params(project, {"model.name": "net", **{f"train.{key}": value for key, value in settings.items()}})
     assert is_error(train(project), "error: training diverged with train.learning_rate 10: epoch ")
 

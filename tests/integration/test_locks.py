@@ -14,7 +14,7 @@ Start = Callable[[list[str], Path], Process]
 
 def test_second_run_of_a_stage_waits_for_the_first(prepared: Path, start: Start) -> None:
     """Even if the first one is stopped. Both end in the same bytes."""
-    edit_params(prepared, {"train.validations": 25})
+    edit_params(prepared, {"train.evaluations": 25})
     first = start(TRAIN, prepared)
     wait_until(lambda: checkpoint_files(prepared), first)
     first.send_signal(signal.SIGSTOP)

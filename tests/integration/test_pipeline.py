@@ -35,7 +35,7 @@ def test_metrics_agree_with_predictions_and_history(finished_clone: Path) -> Non
     assert recall.to_dict() == pytest.approx(correct.groupby(table["actual"]).mean().to_dict(), abs=1e-6)
     history = pd.read_csv(finished_clone / "metrics/history.csv")
     params = yaml.safe_load((finished_clone / "params.yaml").read_text())
-    assert len(history) == params["train"]["validations"]
+    assert len(history) == params["train"]["evaluations"]
     assert history["epoch"].is_monotonic_increasing
     assert history["epoch"].iloc[-1] == params["train"]["epochs"]
     assert training["validation_accuracy"] == history["validation_accuracy"].iloc[-1]

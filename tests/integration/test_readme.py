@@ -77,7 +77,7 @@ def write_images(folder: Path, count: int) -> None:
 
 def test_own_images_are_trained_on_as_written(clone: Path, tmp_path: Path) -> None:
     """One validation runs the same code in less time."""
-    edit_params(clone, {"train.epochs": 4, "train.validations": 1})
+    edit_params(clone, {"train.epochs": 4, "train.evaluations": 1})
     write_images(tmp_path / "images", 100)
     commands = block("With your own images").replace("/path/to/images", shlex.quote(str(tmp_path / "images")))
     output = run(["bash", "-euxc", commands], clone).stdout

@@ -16,7 +16,7 @@ from tests.integration.processes import Process, checkpoint_files, finish, wait_
 
 OUTPUTS = ("data/model/model.safetensors", "metrics/history.csv", "metrics/train.json")
 STEPS = 60
-SLOW = {"train.epochs": STEPS / 5, "train.validations": STEPS, "train.learning_rate": 0.01}  # a checkpoint per step
+SLOW = {"train.epochs": STEPS / 5, "train.evaluations": STEPS, "train.learning_rate": 0.01}  # a checkpoint per step
 TRAIN = command_of("train")
 REPRO = ["dvc", "repro", "train"]
 

@@ -5,11 +5,11 @@ import pytest
 
 from src.evaluation.metrics import (
     accuracy_interval,
-    answered_metrics,
     choose_threshold,
     classification_metrics,
     expected_calibration_error,
     per_class_metrics,
+    selective_metrics,
     wilson_interval,
 )
 
@@ -64,14 +64,15 @@ def test_expected_calibration_error_by_hand() -> None:
     assert expected_calibration_error(confidence, correct) == pytest.approx((0.02 + 0.97) / 4)
 
 
-def test_threshold_is_the_lowest_that_reaches_the_target() -> None:
+def test_threshold_is_the_lowest_above_which_predictions_reach_the_target() -> None:
     confidence, correct = np.array([0.6, 0.9, 0.7, 0.8]), np.array([True, True, False, True])
-    assert choose_threshold(confidence, correct, 0.99) == 0.8
-    assert choose_threshold(confidence, correct, 0.75) == 0.6
-    assert choose_threshold(confidence, np.zeros(4, bool), 0.5) == 1.0
-    metrics = answered_metrics(confidence, correct, 0.7)
-    assert (metrics["answered"], metrics["answered_accuracy"]) == (0.75, pytest.approx(2 / 3))
-    assert answered_metrics(confidence, correct, 1.0) == {"threshold": 1.0, "answered": 0.0}
+    assert choose_threshold(confidence, correct, 0.99) == 0.7
+    assert choose_threshold(confidence, correct, 0.75) == 0
+    assert choose_threshold(confidence, np.zeros(4, bool), 0.5) == 1
+    assert choose_threshold(np.array([0.9, 0.9]), np.array([True, False]), 0.99) == 1  # a tie stays together
+    metrics = selective_metrics(confidence, correct, 0.6)
+    assert (metrics["coverage"], metrics["selective_accuracy"]) == (0.75, pytest.approx(2 / 3))
+    assert selective_metrics(confidence, correct, 1.0) == {"threshold": 1.0, "coverage": 0.0}
 
 
 def test_interval_of_groups_is_wider_if_their_images_are_alike() -> None:

@@ -1,4 +1,4 @@
-"""The evaluate stage on tiny data: what it writes, and what it says if model and test set do not fit."""
+"""The evaluate stage on tiny data: what it writes."""
 
 import csv
 import json
@@ -39,8 +39,8 @@ def test_evaluate_writes_metrics_and_predictions(prepared: Path) -> None:
     assert [row["index"] for row in rows] == [str(index) for index in range(110)]
     assert [int(row["actual"]) for row in rows] == load_split(prepared / "data/prepared", "test").labels.tolist()
     accuracy = sum(row["actual"] == row["predicted"] for row in rows) / 110
-    assert values["threshold"] == 0.1
-    assert values["answered"] == pytest.approx(sum(float(row["confidence"]) >= 0.1 for row in rows) / 110, abs=1e-6)
+    assert values["threshold"] == 0.09
+    assert values["coverage"] == pytest.approx(sum(float(row["confidence"]) > 0.09 for row in rows) / 110, abs=1e-6)
     assert values["accuracy"] == pytest.approx(accuracy, abs=1e-6)
     assert done.stdout.startswith(f"test accuracy {accuracy:.4f} (95 % interval 0.")
     rows = read_rows(prepared / "metrics/per_class.csv")

@@ -5,7 +5,7 @@ import io
 import pandas as pd
 import pytest
 
-from src.evaluation.predictions import read_predictions
+from src.data.predictions import read_predictions
 from tools.labels import rank
 
 RUN = """index,actual,predicted,confidence,probability,file

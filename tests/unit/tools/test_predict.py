@@ -14,7 +14,6 @@ from PIL import Image
 
 from src.models.inference import predict as predict_arrays
 from src.models.model_file import load_model
-from src.runtime.files import write_json
 from src.sources.folder import read_folder
 from tests.helpers import DIGITS, save_random_model
 from tools import predict
@@ -46,7 +45,8 @@ def run(model: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixt
     """Run tools.predict with this model, and return what it prints."""
 
     def run(*arguments: object) -> str:
-        monkeypatch.setattr("sys.argv", ["predict", *map(str, arguments), "--model", str(model)])
+        monkeypatch.setattr("sys.argv", ["predict", *map(str, arguments)])
+        monkeypatch.setattr(predict, "MODEL", model)
         predict.main()
         return capsys.readouterr().out
 
@@ -75,12 +75,10 @@ def test_files_are_classified_like_the_images_that_prepare_reads(
     classifier, metadata = load_model(tmp_path / "a")
     best = predict_arrays(classifier, np.array(split.images), torch.device("cpu")).exp().max(dim=1)
     threshold = best.values.mean().item()
-    write_json(tmp_path / "evaluate.json", {"threshold": threshold})
-    monkeypatch.setattr(predict, "EVALUATION", tmp_path / "evaluate.json")
-    results, errors = classify(classifier, metadata, [images / file for file in split.files])
+    results, errors = classify(classifier, metadata, [images / file for file in split.files], threshold)
     assert list(results["probability"]) == pytest.approx(best.values.tolist(), abs=1e-4)
     assert list(results["predicted"]) == [classes[index] for index in best.indices.tolist()]
-    assert list(results["sure"]) == [value >= threshold for value in best.values.tolist()]
+    assert list(results["sure"]) == [value > threshold for value in best.values.tolist()]
     assert not errors
 
 

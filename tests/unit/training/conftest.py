@@ -20,7 +20,7 @@ OFF = {name: 0.0 for name in AugmentationParams.model_fields if name != "interpo
 @pytest.fixture
 def settings(params: SimpleNamespace) -> Callable[..., TrainParams]:
     """The section `train` with batches of 32, one epoch and one evaluation, and with changes."""
-    defaults = {"batch_size": 32, "epochs": 1.0, "validations": 1}
+    defaults = {"batch_size": 32, "epochs": 1.0, "evaluations": 1}
     return lambda **changes: params.train.model_copy(update={**defaults, **changes})
 
 

@@ -38,7 +38,7 @@ def first_loss(switched_on: str) -> float:
     settings, augmentation = load_sections(ROOT / "params.yaml", schemas).values()
     plain = {"epochs": 1.0, "batch_size": 8, "optimizer": "sgd", "schedule": "constant", "learning_rate": 1.0}
     values = {name: 0.5 * (name == switched_on) for name in (*AUGMENTATION, *TRAIN)}
-    settings = settings.model_copy(update={**plain, "validations": 1, **{name: values[name] for name in TRAIN}})
+    settings = settings.model_copy(update={**plain, "evaluations": 1, **{name: values[name] for name in TRAIN}})
     augmentation = augmentation.model_copy(update={name: values[name] for name in AUGMENTATION})
     torch.manual_seed(0)
     data = random_dataset(24, side=28, channels=3)

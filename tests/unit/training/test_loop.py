@@ -191,7 +191,7 @@ def test_partial_batches_and_epochs_are_steps(new_state: NewState, images: int, 
 
 
 @pytest.mark.parametrize(
-    ("epochs", "validations", "expected"),
+    ("epochs", "evaluations", "expected"),
     [
         (2.0, 1, [4, 8]),  # at least once per epoch
         (2.0, 3, [3, 6, 8]),
@@ -200,9 +200,9 @@ def test_partial_batches_and_epochs_are_steps(new_state: NewState, images: int, 
     ],
 )
 def test_evaluation_steps_are_evenly_spaced(
-    new_state: NewState, epochs: float, validations: int, expected: list[int]
+    new_state: NewState, epochs: float, evaluations: int, expected: list[int]
 ) -> None:
-    state = new_state("dash", images=128, epochs=epochs, validations=validations)
+    state = new_state("dash", images=128, epochs=epochs, evaluations=evaluations)
     assert sorted(loop.evaluation_steps(state)) == expected
 
 
