@@ -28,7 +28,7 @@ def main(prepared: Path, model_path: Path, metrics_dir: Path) -> None:
     plots.plot_confusion_matrix(metrics_dir / "confusion.png", confusion, test_set, predictions)
     plots.plot_confident_mistakes(metrics_dir / "mistakes.png", test_set, predictions)
     plots.plot_reliability(metrics_dir / "reliability.png", predictions)
-    write_text(metrics_dir / "model_card.md", model_card(metadata, model_path, reports, confusion))
+    write_text(metrics_dir / "model_card.md", model_card(metadata, model_path, reports, confusion, predictions))
     print(f"wrote four plots and the model card to {metrics_dir}", flush=True)
 
 

@@ -14,12 +14,18 @@ import yaml
 
 from src.evaluation.metrics import wilson_interval
 
-MAX_CONFUSIONS = 5  # rows in the table of confusions
 MAX_CLASSES = 20  # rows in the table of classes
+MAX_NAMED = 3  # confusions and classes in "What to look at next"
+GAP = 0.05  # between training and validation accuracy; a larger one is called overfitting
+IMPROBABLE = 0.01  # a label with a lower probability is suspicious
 
 
 def model_card(
-    metadata: Mapping[str, Any], model_path: Path, reports: Mapping[str, Any], confusion: pd.DataFrame
+    metadata: Mapping[str, Any],
+    model_path: Path,
+    reports: Mapping[str, Any],
+    confusion: pd.DataFrame,
+    predictions: pd.DataFrame,
 ) -> str:
     """Return the model card in Markdown.
 
@@ -29,6 +35,7 @@ def model_card(
         reports: the contents of metrics/inspect.json, train.json and evaluate.json by stage. Each number of `evaluate`
             becomes a row, with the interval from `<name>_low` to `<name>_high` if there is one.
         confusion: number of test images by actual class (rows) and predicted class (columns).
+        predictions: what `read_predictions` returns for the test set.
     """
     audit, training, evaluation = reports["inspect"], reports["train"], reports["evaluate"]
     run, environment = metadata["run"], metadata["environment"]
@@ -60,9 +67,9 @@ The least accurate classes:
 
 {_table(["class", "images", "accuracy", "95 % interval"], _least_accurate_classes(confusion))}
 
-The most frequent confusions:
+## What to look at next
 
-{_table(["actual", "predicted", "images"], _most_frequent_confusions(confusion))}
+{_next_steps(training, confusion, predictions)}
 
 ## Use and limits
 
@@ -101,11 +108,28 @@ def _least_accurate_classes(confusion: pd.DataFrame) -> Iterator[tuple[str, str,
         yield name, f"{images[name]:,}", f"{accuracy:.4f}", f"{low:.4f} to {high:.4f}"
 
 
-def _most_frequent_confusions(confusion: pd.DataFrame) -> Iterator[tuple[str, str, str]]:
-    """Yield actual class, predicted class and number of images of at most `MAX_CONFUSIONS` confusions."""
+def _next_steps(training: Mapping[str, Any], confusion: pd.DataFrame, predictions: pd.DataFrame) -> str:
+    """Return a list of what the numbers of this run suggest."""
+    steps = []
+    if "validation_accuracy" in training:
+        train, validation = training["train_accuracy"], training["validation_accuracy"]
+        advice = "overfitting: try more images, more augmentation or a smaller network"
+        if train - validation < GAP:
+            advice = "no overfitting: a larger network or more epochs may help"
+        steps.append(f"Accuracy {train:.4f} in training and {validation:.4f} in validation: {advice}.")
     errors = (confusion - np.diag(np.diag(confusion))).stack()
-    for (actual, predicted), images in errors[errors > 0].nlargest(MAX_CONFUSIONS).items():
-        yield actual, predicted, f"{images:,}"
+    most = errors[errors > 0].nlargest(MAX_NAMED).items()
+    if pairs := ", ".join(f"{actual} → {predicted} ({images:,})" for (actual, predicted), images in most):
+        steps.append(f"Most frequent confusions: {pairs}. See `metrics/confusion.png`.")
+    images = confusion.sum(axis=1)
+    low, high = wilson_interval(np.diag(confusion), images.clip(lower=1))
+    widest = ", ".join(map(str, pd.Series(high - low, images.index).nlargest(MAX_NAMED).index))
+    steps.append(f"Least certain classes: {widest}. More images of them would tell most.")
+    if count := int((predictions["probability"] < IMPROBABLE).sum()):
+        steps.append(
+            f"Labels with a probability below {IMPROBABLE:.0%}: {count:,}. See `python -m tools.labels --test`."
+        )
+    return "\n".join(f"- {step}" for step in steps)
 
 
 def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

@@ -29,14 +29,20 @@ def evaluated(tiny: Path) -> Path:
     write_json(metrics / "inspect.json", {"train": split, "test": split})
     write_json(
         metrics / "train.json",
-        {"num_params": 10, "train_images": 9, "validation_images": 6, "validation_accuracy": 0.5},
+        {
+            "num_params": 10,
+            "train_images": 9,
+            "validation_images": 6,
+            "train_accuracy": 0.9,
+            "validation_accuracy": 0.5,
+        },
     )
     evaluation = {"accuracy": 5 / 6, "accuracy_low": 0.4, "accuracy_high": 0.9, "macro_f1": 0.8, "loss": 0.3}
     write_json(metrics / "evaluate.json", evaluation)
     columns = [f"{split}_{metric}" for split in ("train", "validation") for metric in ("loss", "accuracy")]
     write_csv(metrics / "history.csv", ["epoch", *columns], [[1, 0.5, 0.5, 0.5, 0.5], [2, 0.3, 0.8, 0.3, 0.8]])
-    rows = [[index, CLASSES[index % 3], predicted, 0.9] for index, predicted in enumerate(["0", "NA", "NA"] * 2)]
-    write_csv(metrics / "predictions.csv", ["index", "actual", "predicted", "confidence"], rows)
+    rows = [[index, CLASSES[index % 3], predicted, 0.9, 0.1] for index, predicted in enumerate(["0", "NA", "NA"] * 2)]
+    write_csv(metrics / "predictions.csv", ["index", "actual", "predicted", "confidence", "probability"], rows)
     return tiny
 
 
@@ -48,4 +54,4 @@ def test_plot_writes_four_figures_and_the_model_card(evaluated: Path) -> None:
     assert "| accuracy | 0.8333, 95 % interval 0.4000 to 0.9000 |" in card
     assert "| accuracy on 6 validation images" in card
     assert "| dog | 2 | 0.0000 |" in card
-    assert "| dog | NA | 2 |" in card
+    assert "Most frequent confusions: dog → NA (2)." in card
