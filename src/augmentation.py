@@ -68,7 +68,11 @@ def sample_augmentations(count: int, settings: AugmentationParams, generator: to
 
 
 def augment(
-    images: Tensor, augmentations: SampledAugmentations, mean: Sequence[float], interpolation: str = "bilinear"
+    images: Tensor,
+    augmentations: SampledAugmentations,
+    mean: Sequence[float],
+    border: Sequence[float],
+    interpolation: str = "bilinear",
 ) -> Tensor:
     """Augment images: with `normalize`, the notebook's `apply_mnist_image_transformations`.
 
@@ -76,9 +80,11 @@ def augment(
         images: float32 [batch, channels, height, width], from 0 to 1.
         augmentations: one per image, on the CPU.
         mean: the value of erased pixels, per channel.
+        border: the value of pixels from outside the image, per channel.
         interpolation: "nearest" or "bilinear".
     """
-    images = warp(images, augmentations, interpolation)
+    outside = channel_values(border, images.device)  # warp fills with 0
+    images = warp(images - outside, augmentations, interpolation) + outside
     if (augmentations.color != 1).any():
         images = adjust_color(images, to_device(augmentations.color, images.device))
     if augmentations.erased.any():

@@ -48,6 +48,18 @@ def to_device(values: Tensor, device: torch.device) -> Tensor:
     return values.to(device, non_blocking=device.type == "cuda")
 
 
+def measure_border(images: np.ndarray) -> list[float]:
+    """Return the usual color of the border, from 0 to 1 per channel: the median of the outermost pixels.
+
+    Args:
+        images: uint8 [n, height, width] or [n, height, width, 3], of which at most 1,000 are used.
+    """
+    some = images[np.linspace(0, len(images) - 1, min(len(images), 1000)).astype(int)]
+    edges = [some[:, 0], some[:, -1], some[:, :, 0], some[:, :, -1]]
+    pixels = np.concatenate([edge.reshape(-1, *some.shape[3:]) for edge in edges])
+    return [float(value) / 255 for value in np.atleast_1d(np.median(pixels, axis=0))]
+
+
 def measure_normalization(images: np.ndarray) -> Normalization:
     """Return the mean and standard deviation of each channel, with four digits.
 

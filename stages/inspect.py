@@ -12,7 +12,7 @@ from src.device import use_portable_kernels
 from src.params.augmentation import AugmentationParams
 from src.params.compute import ComputeParams
 from src.params.inspect import InspectParams
-from src.preprocessing import to_float
+from src.preprocessing import measure_border, to_float
 from src.reporting.drawing import plot_sample_training_images, to_uint8
 from src.runtime.cli import run_stage
 from src.runtime.files import write_csv, write_json
@@ -40,7 +40,8 @@ def main(
     plot_sample_training_images(metrics_dir / "samples.png", samples.images, names, "Training images")
     augmentations = sample_augmentations(len(samples), augmentation, torch.Generator().manual_seed(SEED))
     pixels, mean = to_float(torch.from_numpy(samples.images[:])), report["train"]["mean"]
-    augmented = augment(pixels, augmentations, mean, augmentation.interpolation)
+    colors = mean, measure_border(train_set.images)
+    augmented = augment(pixels, augmentations, *colors, augmentation.interpolation)
     plot_sample_training_images(metrics_dir / "augmented.png", to_uint8(augmented.numpy()), names, "After augmentation")
     print(f"audit passed, findings in {metrics_dir / 'findings.csv'}: {len(rows):,}", flush=True)
 

@@ -126,9 +126,7 @@ def _next_steps(training: Mapping[str, Any], confusion: pd.DataFrame, prediction
     widest = ", ".join(map(str, pd.Series(high - low, images.index).nlargest(MAX_NAMED).index))
     steps.append(f"Least certain classes: {widest}. More images of them would tell most.")
     if count := int((predictions["probability"] < IMPROBABLE).sum()):
-        steps.append(
-            f"Labels with a probability below {IMPROBABLE:.0%}: {count:,}. See `python -m tools.labels --test`."
-        )
+        steps.append(f"Labels less probable than {IMPROBABLE:.0%}: {count:,}. See `python -m tools.labels --test`.")
     return "\n".join(f"- {step}" for step in steps)
 
 

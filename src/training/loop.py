@@ -18,7 +18,15 @@ from src.device import DeviceSetup
 from src.models.inference import Classifier, evaluate
 from src.params.augmentation import AugmentationParams
 from src.params.train import TrainParams
-from src.preprocessing import IMAGENET, Normalization, measure_normalization, normalize, to_device, to_float
+from src.preprocessing import (
+    IMAGENET,
+    Normalization,
+    measure_border,
+    measure_normalization,
+    normalize,
+    to_device,
+    to_float,
+)
 from src.runtime.errors import PipelineError
 from src.runtime.signals import defer_signals
 from src.training.checkpoint import Checkpoint
@@ -42,6 +50,7 @@ class TrainState:
         settings: the section `train` of params.yaml.
         augmentation: the section `augmentation` of params.yaml.
         normalization: mean and standard deviation of the pixels.
+        border: color of the border of the images, from 0 to 1 per channel.
         setup: device and precision.
         steps_per_epoch: optimizer steps of a full epoch.
         total_steps: optimizer steps of the run. The last epoch may be partial.
@@ -56,6 +65,7 @@ class TrainState:
     settings: TrainParams
     augmentation: AugmentationParams
     normalization: Normalization
+    border: list[float]
     setup: DeviceSetup
     steps_per_epoch: int
     total_steps: int
@@ -90,6 +100,7 @@ def create_train_state(
         settings=settings,
         augmentation=augmentation,
         normalization=IMAGENET if is_imagenet else measure_normalization(train_set.images),
+        border=measure_border(train_set.images),
         setup=setup,
         steps_per_epoch=steps_per_epoch,
         # 1.1 epochs of 430 steps are 473 steps; in floats they would be 474
@@ -198,8 +209,8 @@ def iterate_batches(state: TrainState, train_set: Dataset) -> Iterator[tuple[Ten
             indices = batch[rank() :: world_size()]
             images = to_float(to_device(torch.from_numpy(train_set.images[indices.numpy()]), device))
             if not state.augmentation.is_identity:
-                mean = state.normalization.mean
-                images = augment(images, augmentations[indices], mean, state.augmentation.interpolation)
+                colors = state.normalization.mean, state.border
+                images = augment(images, augmentations[indices], *colors, state.augmentation.interpolation)
             images = normalize(images, state.normalization).contiguous(memory_format=torch.channels_last)
             yield images, to_device(labels[indices], device)
 

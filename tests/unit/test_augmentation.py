@@ -110,7 +110,7 @@ def test_shift_and_color_factors_fill_their_ranges() -> None:
 def test_all_zero_is_the_identity(images: Tensor, interpolation: str) -> None:
     assert AugmentationParams(**OFF | {"interpolation": interpolation}).is_identity
     assert not AugmentationParams(**OFF | {"flip_prob": 0.1}).is_identity
-    assert torch.allclose(augment(images, sample(24), [0.5], interpolation), images, atol=1e-5)
+    assert torch.allclose(augment(images, sample(24), [0.5], [0.25], interpolation), images, atol=1e-5)
 
 
 @pytest.mark.parametrize(("interpolation", "rotation"), [("bilinear", 9.0), ("nearest", 0.0)])
@@ -118,7 +118,7 @@ def test_augment_reads_nothing_from_the_device(interpolation: str, rotation: flo
     """It would wait for a GPU. Reading a tensor on the device `meta` is an error."""
     limits = dict.fromkeys(["center_crop_prob", "erasing_prob", *COLORS], 0.5)
     augmentations = sample(9, rotation=rotation, shift=2.0, **limits)
-    pixels = augment(torch.zeros(9, 3, 28, 28, device="meta"), augmentations, [0.5] * 3, interpolation)
+    pixels = augment(torch.zeros(9, 3, 28, 28, device="meta"), augmentations, [0.5] * 3, [0.0] * 3, interpolation)
     assert (pixels.device.type, pixels.shape) == ("meta", (9, 3, 28, 28))
 
 
@@ -165,3 +165,8 @@ def test_geometry_does_not_depend_on_color_and_erasing() -> None:
     plain, colored = sample(24, **limits), sample(24, **limits, **dict.fromkeys([*COLORS, "erasing_prob"], 0.5))
     assert torch.equal(plain.cropped, colored.cropped)
     assert torch.equal(plain.matrix, colored.matrix)
+
+
+def test_rotated_images_have_the_color_of_the_border_outside() -> None:
+    white = torch.ones(8, 3, 28, 28)
+    assert torch.allclose(augment(white, sample(8, rotation=45.0, shift=9.0), [0.5] * 3, [1.0] * 3), white)

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torchvision.transforms import functional as torchvision
 
-from src.preprocessing import Normalization, measure_normalization, normalize, to_float
+from src.preprocessing import Normalization, measure_border, measure_normalization, normalize, to_float
 
 COLOR = Normalization(mean=[0.485, 0.456, 0.406], std=[0.229, 0.224, 0.225])
 
@@ -31,3 +31,11 @@ def test_channel_without_variation_is_not_scaled() -> None:
     images = np.zeros((4, 8, 8, 3), np.uint8)
     images[..., 1] = 255
     assert measure_normalization(images) == Normalization(mean=[0.0, 1.0, 0.0], std=[1.0, 1.0, 1.0])
+
+
+def test_border_is_the_median_of_the_outermost_pixels() -> None:
+    images = np.zeros((3, 8, 8, 3), np.uint8)
+    images[:, 0], images[:, -1], images[:, :, 0], images[:, :, -1] = 4 * [[255, 51, 0]]
+    images[0, 0, 0] = 9
+    assert measure_border(images) == [1, 0.2, 0]
+    assert measure_border(images[..., 0]) == [1]
