@@ -41,6 +41,13 @@ def test_history_titles_show_the_last_epoch(tmp_path: Path, figures: list[Figure
     assert [axis.get_title(loc="left") for axis in figures[1].axes] == train
 
 
+def test_one_high_loss_does_not_flatten_the_history(tmp_path: Path, figures: list[Figure]) -> None:
+    history = pd.concat([HISTORY] * 5, ignore_index=True)
+    history.loc[0, "validation_loss"] = 122
+    plots.plot_train_test_metrics(tmp_path / "a.png", history)
+    assert figures[0].axes[0].get_ylim()[1] < 10
+
+
 @pytest.mark.parametrize(("count", "subtitle"), [(3, ""), (12, ""), (60, "\nThe 12 most confused of 60 classes")])
 def test_confusion_matrix_shows_the_most_confused_classes_with_a_mistake(
     tmp_path: Path, figures: list[Figure], count: int, subtitle: str
