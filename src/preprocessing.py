@@ -52,7 +52,7 @@ def measure_border(images: np.ndarray) -> list[float]:
     """Return the usual color of the border, from 0 to 1 per channel: the median of the outermost pixels.
 
     Args:
-        images: uint8 [n, height, width] or [n, height, width, 3], of which at most 1,000 are used.
+        images: uint8 [n, height, width] or [n, height, width, 3]. At most 1,000 of them are used.
     """
     some = images[np.linspace(0, len(images) - 1, min(len(images), 1000)).astype(int)]
     edges = [some[:, 0], some[:, -1], some[:, :, 0], some[:, :, -1]]

@@ -65,8 +65,15 @@ def rank(predictions: pd.DataFrame) -> pd.DataFrame:
 
 
 def draw(ranked: pd.DataFrame, split: str) -> None:
-    """Draw the most suspicious images in dvc_plots/labels.png."""
+    """Draw the most suspicious images in dvc_plots/labels.png.
+
+    Raises:
+        PipelineError: the workspace has other images.
+    """
     shown, dataset = ranked.head(MAX_DRAWN), load_split(PREPARED, split)
+    known = dict(enumerate(dataset.labels.tolist()))
+    if [dataset.classes[known[i]] if i in known else "" for i in shown["index"]] != list(shown["given"]):
+        raise PipelineError(f"the images are not those of {PREPARED}", "dvc repro prepare   # of the same experiment")
     captions = [f"{row.given}\n→ {row.suggested}?" for row in shown.itertuples()]
     title = f"The {len(shown)} most suspicious of {len(ranked):,} labels (given → suggested)"
     draw_image_grid(FOLDER / "labels.png", dataset.images[shown["index"]], captions, title, columns=10)

@@ -17,7 +17,7 @@ def split_training_images(pool: Dataset, validation: int, folds: int, fold: int)
     Args:
         pool: all training images.
         validation: number of validation images. A given validation split has its own number. 0: no validation images.
-        folds: 0, or the number of folds, one of which replaces these validation images.
+        folds: 0, or the number of folds. One fold then validates instead.
         fold: the fold to validate on, from 0.
 
     Raises:

@@ -24,7 +24,7 @@ IGNORED = ("desktop.ini", "thumbs.db")  # files that Windows writes, in lower ca
 def read_folder(folder: Path, settings: PrepareParams, scratch: Path) -> tuple[Dataset, Dataset]:
     """Read and split the image files `folder`/class/*, or read given splits: `folder`/{train,val,test}/class/*.
 
-    Hidden files and those that Windows adds are ignored. The images are in a temporary file, not in memory.
+    Hidden files and files that Windows adds are ignored. The images are in a temporary file, not in memory.
 
     Args:
         folder: the images.

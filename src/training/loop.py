@@ -41,7 +41,7 @@ ORDER, RANDOM_LAYERS = 1, 2  # the uses of a derived seed
 
 @dataclass
 class TrainState:
-    """Everything that the next step depends on, besides the images.
+    """The state of training, without the images.
 
     Attributes:
         net: the network.
@@ -220,7 +220,7 @@ def log_metrics(state: TrainState, validation_set: Dataset | None) -> Metrics:
 
     Training loss (without label smoothing) and accuracy are averages over the trained images, measured during their
     step. The main process also measures them on the validation images, in the precision of training, because on some
-    processors bfloat16 takes half the time of float32. The learning rate is that of the last step.
+    processors bfloat16 takes half the time of float32. The learning rate is the value of the last step.
 
     Raises:
         PipelineError: a loss is NaN or infinite.
@@ -238,7 +238,9 @@ def log_metrics(state: TrainState, validation_set: Dataset | None) -> Metrics:
         metrics |= {"validation_loss": loss, "validation_accuracy": accuracy}
         random_guess = math.log(len(validation_set.classes))
         if metrics["train_loss"] < random_guess < loss:
-            print(f"warning: the validation loss is above {random_guess:.4f}, that of a random guess", file=sys.stderr)
+            print(
+                f"warning: the validation loss is above {random_guess:.4f}, the loss of a random guess", file=sys.stderr
+            )
     text = "  ".join(f"{name.replace('_', ' ')} {value:.4g}" for name, value in metrics.items())
     if is_main_process() and not all(map(math.isfinite, metrics.values())):  # the others lose their connection to it
         lr = state.settings.learning_rate

@@ -1,4 +1,4 @@
-"""What holds for every stage."""
+"""Properties of every stage."""
 
 from pathlib import Path
 

@@ -1,12 +1,16 @@
 """The ranking of suspicious labels."""
 
 import io
+from pathlib import Path
 
 import pandas as pd
 import pytest
 
+from src.data.dataset import save_dataset
 from src.data.predictions import read_predictions
-from tools.labels import rank
+from src.runtime.errors import PipelineError
+from tests.helpers import random_dataset
+from tools.labels import PREPARED, draw, rank
 
 RUN = """index,actual,predicted,confidence,probability,file
 3,cat,dog,0.9,0.1,cat/3.png
@@ -34,3 +38,16 @@ def test_images_without_files_are_ranked_by_index() -> None:
         io.StringIO("index,actual,predicted,confidence,probability\n7,1,2,0.9,0.1\n4,0,0,0.9,0.9\n")
     )
     assert rank(table).values.tolist() == [[7, "1", "2", 0.1], [4, "0", "0", 0.9]]
+
+
+def test_images_of_another_data_set_are_not_drawn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    data = random_dataset(3)
+    save_dataset(PREPARED / "train.safetensors", data)
+    given = data.classes[data.labels[2]]
+    ranked = pd.DataFrame([[2, given, "x", 0.1]], columns=["index", "given", "suggested", "probability"])
+    draw(ranked, "train")
+    assert Path("dvc_plots/labels.png").exists()
+    for other in (ranked.assign(given="other"), ranked.assign(index=3)):
+        with pytest.raises(PipelineError, match="the images are not those of data/prepared"):
+            draw(other, "train")

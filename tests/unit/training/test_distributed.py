@@ -48,7 +48,7 @@ def first_loss(switched_on: str) -> float:
 
 
 def count_collectives() -> int:
-    """Return the number of collectives of three steps and an evaluation, besides those of DDP for gradients."""
+    """Return the number of collectives of three steps and an evaluation, without those of DDP."""
     with (
         mock.patch.object(dist, "all_reduce", wraps=dist.all_reduce) as all_reduce,
         mock.patch.object(dist, "broadcast", wraps=dist.broadcast) as broadcast,
@@ -79,7 +79,7 @@ def work(rank: int, port: int, folder: Path) -> None:
 
 @pytest.fixture(scope="module")
 def found(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
-    """What each of two processes found."""
+    """The results of each of two processes."""
 
     def create(folder: Path) -> None:
         folder.mkdir()

@@ -155,7 +155,7 @@ def test_validation_loss_above_that_of_a_random_guess_is_a_warning(
     new_state: NewState, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Unless training has not started to work yet."""
-    state, warning = new_state(), "warning: the validation loss is above 2.3026, that of a random guess\n"
+    state, warning = new_state(), "warning: the validation loss is above 2.3026, the loss of a random guess\n"
     nn.init.constant_(state.net.fc2.bias[:1], 99.0)
     for train_loss, expected in ((1.2, warning), (2.4, "")):
         state.running_metrics += torch.tensor([32 * train_loss, 8, 32])
