@@ -13,7 +13,7 @@ from src.models.model_file import load_model
 from src.params.compute import ComputeParams
 from src.params.evaluate import EvaluateParams
 from src.runtime.cli import run_stage
-from src.runtime.files import write_csv, write_json
+from src.runtime.files import write_json, write_table
 
 
 def main(
@@ -39,9 +39,9 @@ def main(
         confidence = np.array(predictions["confidence"])
         metrics |= selective_metrics(confidence, predicted == labels, threshold, test_set.groups)
     write_json(metrics_dir / "evaluate.json", metrics)
-    write_csv(metrics_dir / "predictions.csv", list(predictions), zip(*predictions.values(), strict=True))
-    table = {"class": classes, **per_class_metrics(labels, predicted, len(classes))}
-    write_csv(metrics_dir / "per_class.csv", list(table), zip(*table.values(), strict=True))
+    write_table(metrics_dir / "predictions.csv", predictions)
+    per_class = per_class_metrics(labels, predicted, len(classes))
+    write_table(metrics_dir / "per_class.csv", {"class": classes, **per_class})
     low, high = metrics["accuracy_low"], metrics["accuracy_high"]
     print(f"test accuracy {metrics['accuracy']:.4f} (95 % interval {low:.4f} to {high:.4f})", flush=True)
 

@@ -15,7 +15,7 @@ from src.params.inspect import InspectParams
 from src.preprocessing import measure_border, to_float
 from src.reporting.drawing import plot_sample_training_images, to_uint8
 from src.runtime.cli import run_stage
-from src.runtime.files import write_csv, write_json
+from src.runtime.files import write_csv, write_json, write_table
 
 SAMPLES, SEED = 40, 0  # how many images are shown, which, and how they are augmented
 
@@ -32,8 +32,8 @@ def main(
     write_csv(metrics_dir / "findings.csv", ["finding", "split", "file", "detail"], rows)
     check_audit(report, findings, inspect, prepared)
     train_set = splits["train"]
-    counts = [report[split]["class_counts"] for split in SPLITS]
-    write_csv(metrics_dir / "class_balance.csv", ["class", *SPLITS], zip(train_set.classes, *counts, strict=True))
+    counts = {split: report[split]["class_counts"] for split in SPLITS}
+    write_table(metrics_dir / "class_balance.csv", {"class": train_set.classes, **counts})
 
     samples = train_set[np.random.default_rng(SEED).permutation(len(train_set))[:SAMPLES]]
     names = [train_set.classes[label] for label in samples.labels]

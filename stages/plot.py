@@ -14,7 +14,7 @@ from src.runtime.cli import run_stage
 from src.runtime.files import write_text
 
 
-def main(prepared: Path, model_path: Path, metrics_dir: Path) -> None:
+def main(prepared: Path, model_path: Path, margins_path: Path, metrics_dir: Path) -> None:
     test_set = load_split(prepared, "test")
     with explain_damage("train", model_path, "a model of this pipeline"):
         _, metadata = load_tensors(model_path)
@@ -28,7 +28,8 @@ def main(prepared: Path, model_path: Path, metrics_dir: Path) -> None:
     plots.plot_confusion_matrix(metrics_dir / "confusion.png", confusion, test_set, predictions)
     plots.plot_confident_mistakes(metrics_dir / "mistakes.png", test_set, predictions)
     plots.plot_reliability(metrics_dir / "reliability.png", predictions)
-    write_text(metrics_dir / "model_card.md", model_card(metadata, model_path, reports, confusion, predictions))
+    suspicious = int((read_predictions(margins_path)["margin"] < 0).sum())
+    write_text(metrics_dir / "model_card.md", model_card(metadata, model_path, reports, confusion, suspicious))
     print(f"wrote four plots and the model card to {metrics_dir}", flush=True)
 
 

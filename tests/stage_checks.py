@@ -1,6 +1,7 @@
 """Compare what dvc.yaml declares for a stage with its code."""
 
 import ast
+import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -43,7 +44,8 @@ def imported_files(project: Path, file: str) -> set[str]:
         if path in found or not path.is_file():
             continue
         found.add(path)
-        for node in ast.walk(ast.parse(path.read_text())):
+        code = re.sub(r"(?m)^if TYPE_CHECKING:\n(    .*\n)+", "", path.read_text())
+        for node in ast.walk(ast.parse(code)):
             names = []
             if isinstance(node, ast.Import):
                 names = [alias.name for alias in node.names]

@@ -22,6 +22,7 @@ from src.data.dataset import load_dataset
 from src.data.predictions import read_predictions
 from src.evaluation.metrics import RESAMPLES, accuracy_interval
 from src.reporting.drawing import draw_image_grid
+from src.reporting.model_card import markdown_table
 from src.runtime.cli import exit_on_error
 from src.runtime.errors import PipelineError
 
@@ -148,8 +149,8 @@ def mcnemar(lost: int, won: int) -> float:
 
 
 def to_markdown(table: pd.DataFrame) -> str:
-    """Return a table in Markdown. Class names stay text, even 007."""
-    return str(table.map(lambda value: str(value).replace("|", "\\|")).to_markdown(disable_numparse=True))
+    """Return a table in Markdown, with its index as the first column."""
+    return markdown_table(["", *table.columns], table.itertuples())
 
 
 def format_report(result: Comparison, changed_params: pd.DataFrame) -> str:

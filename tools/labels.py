@@ -1,12 +1,12 @@
 """List the images whose label is probably wrong, the most suspicious first. Nothing is changed.
 
-python -m tools.labels                         the validation images of the workspace
-python -m tools.labels EXPERIMENT EXPERIMENT   those of several runs, for example of all folds
+python -m tools.labels                         the training images of the workspace
+python -m tools.labels EXPERIMENT EXPERIMENT   the mean of several runs, for example of all folds
 python -m tools.labels --test                  the test images of the workspace
 
-An image is suspicious if a model that was not trained on it finds its label improbable. With folds, every training
-image is a validation image once: `python -m tools.sweep default --folds 5`.
-Source of the score: Northcutt et al., Confident Learning, 2021 (self-confidence).
+The score of a training image is its mean margin: how far, during training, the output for its label was above the
+largest other one. Source: Pleiss et al., Identifying Mislabeled Data using the Area Under the Margin Ranking, 2020.
+The score of a test image is the probability of its label.
 """
 
 import argparse
@@ -24,13 +24,13 @@ from src.reporting.drawing import draw_image_grid
 from src.runtime.cli import exit_on_error
 from src.runtime.errors import PipelineError
 
-VALIDATION, TEST, PREPARED = "data/model/validation.csv", "metrics/predictions.csv", Path("data/prepared")
+MARGINS, TEST, PREPARED = "data/model/margins.csv", "metrics/predictions.csv", Path("data/prepared")
 FOLDER = Path("dvc_plots")
 MAX_PRINTED, MAX_DRAWN = 20, 40  # images
 
 
 def load_runs(names: Sequence[str], path: str) -> pd.DataFrame:
-    """Return the predictions of several experiments or revisions, or of the workspace if there are no names.
+    """Return a table of several experiments or revisions, or of the workspace if there are no names.
 
     Raises:
         PipelineError: a run has none, or the runs have different images.
@@ -39,29 +39,30 @@ def load_runs(names: Sequence[str], path: str) -> pd.DataFrame:
         texts = [dvc.api.read(path, rev=name) for name in names] if names else [Path(path).read_text()]
     except (DvcException, OSError) as error:
         raise PipelineError(f"no {path}: {error}", "dvc exp list   # lists the experiments") from None
-    predictions = pd.concat([read_predictions(io.StringIO(text)) for text in texts])
-    same = predictions.filter(["index", "actual", "file"]).drop_duplicates()
+    table = pd.concat([read_predictions(io.StringIO(text)) for text in texts])
+    same = table.filter(["index", "actual", "file"]).drop_duplicates()
     if same.empty or same["index"].duplicated().any():
         found = "no images" if same.empty else "images of different data sets"
         raise PipelineError(f"{' '.join(names) or path}: {found}", "python -m tools.labels --help")
-    return predictions
+    return table
 
 
-def rank(predictions: pd.DataFrame) -> pd.DataFrame:
-    """Return a row per image, those with the least probable label first.
+def rank(table: pd.DataFrame) -> pd.DataFrame:
+    """Return a row per image, those with the lowest score first.
 
     Args:
-        predictions: of one run or of several. An image that several runs predict gets the mean probability of its
-            label, and the most confident suggestion.
+        table: margins or predictions of one run or of several. An image of several runs gets their mean score, and
+            the suggestion of the run with the lowest one.
 
     Returns:
-        index, file (if there are files), given, suggested, probability (of the given label).
+        index, file (if there are files), given, suggested, and margin or probability (of the given label).
     """
-    keys = [key for key in ("index", "file") if key in predictions]
-    best = predictions.sort_values("confidence", ascending=False, kind="stable").drop_duplicates(keys)
-    best = best.rename(columns={"actual": "given", "predicted": "suggested"}).set_index(keys)
-    best["probability"] = predictions.groupby(keys)["probability"].mean()
-    return best.sort_values(["probability", *keys]).reset_index()[[*keys, "given", "suggested", "probability"]]
+    keys = [key for key in ("index", "file") if key in table]
+    score = "margin" if "margin" in table else "probability"
+    table = table.rename(columns={"actual": "given", "predicted": "suggested", "rival": "suggested"})
+    ranked = table.sort_values(score, kind="stable").drop_duplicates(keys).set_index(keys)
+    ranked[score] = table.groupby(keys)[score].mean()
+    return ranked.sort_values([score, *keys]).reset_index()[[*keys, "given", "suggested", score]]
 
 
 def draw(ranked: pd.DataFrame, split: str) -> None:
@@ -82,10 +83,10 @@ def draw(ranked: pd.DataFrame, split: str) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("runs", nargs="*", metavar="EXPERIMENT", help="or a git revision")
-    parser.add_argument("--test", action="store_true", help="the test images instead of the validation images")
+    parser.add_argument("--test", action="store_true", help="the test images instead of the training images")
     options = parser.parse_args()
     with exit_on_error():
-        ranked = rank(load_runs(options.runs, TEST if options.test else VALIDATION))
+        ranked = rank(load_runs(options.runs, TEST if options.test else MARGINS))
         draw(ranked, "test" if options.test else "train")
         ranked.to_csv(FOLDER / "labels.csv", index=False)
     print(ranked.head(MAX_PRINTED).to_string(index=False))

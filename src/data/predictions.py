@@ -1,4 +1,4 @@
-"""Tables of predictions: metrics/predictions.csv of the test set, data/model/validation.csv of validation images."""
+"""Tables of predictions (of test and validation images) and of margins (of training images)."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,7 +12,22 @@ from src.data.dataset import Dataset
 if TYPE_CHECKING:
     from torch import Tensor  # takes two seconds
 
-TEXT = {"actual": str, "predicted": str, "file": str}
+TEXT = {"actual": str, "predicted": str, "rival": str, "file": str}
+
+
+def image_columns(dataset: Dataset, indices: np.ndarray) -> dict[str, Sequence[object]]:
+    """Return the columns `index`, `actual`, and `file` and `group` if the images have them.
+
+    Args:
+        dataset: the images.
+        indices: the number of each image in its file.
+    """
+    columns: dict[str, Sequence[object]] = {
+        "index": indices.tolist(),
+        "actual": [dataset.classes[label] for label in dataset.labels],
+    }
+    columns |= {"file": dataset.files} if dataset.files else {}
+    return columns | ({} if dataset.groups is None else {"group": dataset.groups.tolist()})
 
 
 def predictions_table(
@@ -27,20 +42,31 @@ def predictions_table(
     """
     probabilities, labels = log_probabilities.exp(), dataset.labels.astype(np.int64)
     confidence, predicted = probabilities.max(dim=1)
-    table: dict[str, Sequence[object]] = {
-        "index": indices.tolist(),
-        "actual": [dataset.classes[label] for label in labels.tolist()],
-        "predicted": [dataset.classes[label] for label in predicted.tolist()],
+    return image_columns(dataset, indices) | {
+        "predicted": [dataset.classes[label] for label in predicted],
         "confidence": confidence.tolist(),
         "probability": probabilities[np.arange(len(labels)), labels].tolist(),
     }
-    table |= {"file": dataset.files} if dataset.files else {}
-    return table | ({} if dataset.groups is None else {"group": dataset.groups.tolist()})
+
+
+def margins_table(
+    dataset: Dataset, margins: "Tensor", rivals: "Tensor", indices: np.ndarray
+) -> dict[str, Sequence[object]]:
+    """Return a column per name: the mean margin of each training image, and the class that rivaled its label last.
+
+    Args:
+        dataset: the training images.
+        margins: [n], NaN for images without a training step, which the table leaves out.
+        rivals: int64 [n].
+        indices: the number of each image in its file.
+    """
+    seen = np.flatnonzero(~margins.isnan())
+    return image_columns(dataset[seen], indices[seen]) | {
+        "rival": [dataset.classes[label] for label in rivals[seen]],
+        "margin": margins[seen].tolist(),
+    }
 
 
 def read_predictions(file: Path | IO[str]) -> pd.DataFrame:
-    """Return `index`, `actual`, `predicted`, `confidence`, `probability` of `actual`, `file` and `group`.
-
-    The last two are there only if the images have files or groups. Class names stay text, even 0 and NA.
-    """
+    """Return what `predictions_table` or `margins_table` returned. Class names stay text, even 0 and NA."""
     return pd.read_csv(file, dtype=TEXT, keep_default_na=False)

@@ -2,44 +2,47 @@
 
 import sys
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from src.data.dataset import Dataset
 from src.runtime.errors import PipelineError
 
-SEED = 0  # of the choice of validation images
+if TYPE_CHECKING:
+    from src.params.train import TrainParams  # `prepare` does not depend on it
+
+SEED = 0  # of all random choices
 
 
-def split_training_images(pool: Dataset, validation: int, folds: int, fold: int) -> tuple[np.ndarray, np.ndarray]:
+def split_training_images(pool: Dataset, settings: "TrainParams") -> tuple[np.ndarray, np.ndarray]:
     """Return the indices of the images to train on and of those to validate on: int64 each.
 
     Args:
-        pool: all training images.
-        validation: number of validation images. A given validation split has its own number. 0: no validation images.
-        folds: 0, or the number of folds. One fold then validates instead.
-        fold: the fold to validate on, from 0.
+        pool: all training images. A given validation split replaces `train.validation`.
+        settings: validation, folds, fold and fraction.
 
     Raises:
         PipelineError: a class would have no image to train on.
     """
-    if folds:
-        held_out = assign_folds(pool, folds) == fold
-        if not held_out.any():
-            raise PipelineError(f"fold {fold} of {folds} has no images", "dvc exp run -S train.folds=5")
-        if missing := sorted({*pool.labels.tolist()} - {*pool.labels[~held_out].tolist()}):
-            names = ", ".join(pool.classes[label] for label in missing)
-            raise PipelineError(
-                f"fold {fold} of {folds} has all images of class {names}",
-                "dvc exp run -S train.folds=0   # or add images: each class needs two images or groups",
-            )
-    elif not validation:
+    if settings.folds:
+        held_out = assign_folds(pool, settings.folds) == settings.fold
+        check_fold(pool, held_out, settings)
+    elif not settings.validation:
         held_out = np.zeros(len(pool), bool)
     elif pool.is_validation is not None:
         held_out = pool.is_validation.astype(bool)
     else:
-        held_out = stratified_split(pool.labels, pool.classes, validation, SEED, "train.validation", pool.groups)
-    return np.flatnonzero(~held_out), np.flatnonzero(held_out)
+        held_out = stratified_split(pool.labels, settings.validation, pool.groups)
+        check_split(held_out, pool.labels, pool.classes, settings.validation, "train.validation")
+    training = np.flatnonzero(~held_out)
+    if settings.fraction < 1:
+        count = round((1 - settings.fraction) * len(training))
+        groups = None if pool.groups is None else pool.groups[training]
+        dropped = stratified_split(pool.labels[training], count, groups)
+        check_split(dropped, pool.labels[training], pool.classes, count, "train.fraction")
+        training = training[~dropped]
+    return training, np.flatnonzero(held_out)
 
 
 def assign_folds(pool: Dataset, folds: int) -> np.ndarray:
@@ -53,14 +56,19 @@ def assign_folds(pool: Dataset, folds: int) -> np.ndarray:
     return np.asarray(fold_of_group[groups])
 
 
-def stratified_split(
-    labels: np.ndarray,
-    classes: Sequence[str],
-    count: int,
-    seed: int,
-    parameter: str,
-    groups: np.ndarray | None = None,
-) -> np.ndarray:
+def check_fold(pool: Dataset, held_out: np.ndarray, settings: "TrainParams") -> None:
+    """Raise PipelineError if the fold, bool [n], is empty or has all images of a class."""
+    fold = f"fold {settings.fold} of {settings.folds}"
+    if not held_out.any():
+        raise PipelineError(f"{fold} has no images", "dvc exp run -S train.folds=5")
+    if missing := np.setdiff1d(pool.labels, pool.labels[~held_out]).tolist():
+        raise PipelineError(
+            f"{fold} has all images of class {', '.join(pool.classes[label] for label in missing)}",
+            "dvc exp run -S train.folds=0   # or add images: each class needs two images or groups",
+        )
+
+
+def stratified_split(labels: np.ndarray, count: int, groups: np.ndarray | None = None) -> np.ndarray:
     """Select `count` random images to hold out, each class in proportion to its size, but at least one of each.
 
     The counts of the classes are rounded by the largest remainder method, so that they add up to `count`. With groups,
@@ -69,17 +77,11 @@ def stratified_split(
 
     Args:
         labels: the class of each image, integers [n].
-        classes: the class names, for the error message.
         count: the number of images to hold out; 0 for none.
-        seed: which images to select.
-        parameter: the name of the parameter that sets `count`, for the error message.
         groups: the group of each image, integers [n]. None: each image is a group of its own.
 
     Returns:
         bool [n], true for held-out images.
-
-    Raises:
-        PipelineError: a class would be missing in one of the two splits.
     """
     groups = np.arange(len(labels)) if groups is None else np.unique(groups, return_inverse=True)[1]
     group_labels = labels[np.unique(groups, return_index=True)[1]]  # the class of each group
@@ -91,20 +93,33 @@ def stratified_split(
     selected[by_remainder[: number - selected.sum()]] += 1
     if 0 < count < len(labels):
         selected = selected.clip(1, np.maximum(sizes - 1, 1))
-    random = np.random.default_rng(seed)
-    held_out_groups = np.zeros(len(group_labels), bool)
+    random = np.random.default_rng(SEED)
+    held_out = np.zeros(len(group_labels), bool)
     for label, wanted in enumerate(np.minimum(selected, sizes)):
-        held_out_groups[random.choice(np.flatnonzero(group_labels == label), wanted, replace=False)] = True
-    held_out: np.ndarray = held_out_groups[groups]
-    parts = (labels[held_out], labels[~held_out]) if count else ()
-    missing = {classes[label] for part in parts for label in np.setdiff1d(labels, part)}
+        held_out[random.choice(np.flatnonzero(group_labels == label), wanted, replace=False)] = True
+    return np.asarray(held_out[groups])
+
+
+def check_split(held_out: np.ndarray, labels: np.ndarray, classes: Sequence[str], count: int, parameter: str) -> None:
+    """Check the result of `stratified_split`, and warn if groups of different sizes move it far from `count`.
+
+    Args:
+        held_out: bool [n].
+        labels: the class of each image, integers [n].
+        classes: the class names.
+        count: the number of images that should be held out.
+        parameter: the name of the parameter that sets `count`.
+
+    Raises:
+        PipelineError: a class would be missing in one of the two splits.
+    """
+    missing = {classes[label] for part in (held_out, ~held_out) for label in np.setdiff1d(labels, labels[part])}
     if missing:
-        value = 0.2 if parameter == "prepare.test" else len(labels) // 10
+        value = {"prepare.test": 0.2, "train.fraction": 0.5}.get(parameter, len(labels) // 10)
         raise PipelineError(
             f"{parameter} holds out {count:,} of {len(labels):,} images, which would leave one of the splits without "
             f"images of class {', '.join(sorted(missing))}",
             f"dvc exp run -S {parameter}={value}   # each class needs two images, or two groups (prepare.group)",
         )
-    if abs(held_out.sum() - count) > count / 5:  # groups of very different sizes
+    if abs(held_out.sum() - count) > count / 5:
         print(f"warning: {parameter} holds out {held_out.sum():,} images, expected about {count:,}", file=sys.stderr)
-    return held_out

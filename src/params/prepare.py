@@ -5,7 +5,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
-from src.params.base import Section, Seed
+from src.params.base import Section
 
 
 def _check_regex(pattern: str) -> str:
@@ -23,7 +23,6 @@ class PrepareParams(Section):
     fit: Literal["pad", "crop", "stretch"]
     group: Annotated[str, AfterValidator(_check_regex)]
     test: float = Field(gt=0, lt=1)
-    seed: Seed
 
     @model_validator(mode="after")
     def _check_consistency(self) -> Self:

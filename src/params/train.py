@@ -13,6 +13,7 @@ class TrainParams(Section):
     validation: int = Field(ge=0)
     folds: int = Field(ge=0, le=1000)
     fold: int = Field(ge=0)
+    fraction: float = Field(gt=0, le=1)
     epochs: float = Field(gt=0, le=10_000)
     evaluations: int = Field(ge=1, le=10_000)
     batch_size: int = Field(ge=1, le=65_536)

@@ -17,7 +17,6 @@ from src.evaluation.metrics import wilson_interval
 MAX_CLASSES = 20  # rows in the table of classes
 MAX_NAMED = 3  # confusions and classes in "What to look at next"
 GAP = 0.05  # between training and validation accuracy; a larger one is called overfitting
-IMPROBABLE = 0.01  # a label with a lower probability is suspicious
 
 
 def model_card(
@@ -25,7 +24,7 @@ def model_card(
     model_path: Path,
     reports: Mapping[str, Any],
     confusion: pd.DataFrame,
-    predictions: pd.DataFrame,
+    suspicious: int,
 ) -> str:
     """Return the model card in Markdown.
 
@@ -35,7 +34,7 @@ def model_card(
         reports: the contents of metrics/inspect.json, train.json and evaluate.json by stage. Each number of `evaluate`
             becomes a row, with the interval from `<name>_low` to `<name>_high` if there is one.
         confusion: number of test images by actual class (rows) and predicted class (columns).
-        predictions: what `read_predictions` returns for the test set.
+        suspicious: number of training images whose label has a negative margin.
     """
     audit, training, evaluation = reports["inspect"], reports["train"], reports["evaluate"]
     run, environment = metadata["run"], metadata["environment"]
@@ -60,16 +59,16 @@ Classifies {"color" if color else "gray"} images of {height} x {width} pixels in
 
 ## Metrics
 
-{_table([f"on {audit['test']['images']:,} test images", ""], _metrics(evaluation))}
+{markdown_table([f"on {audit['test']['images']:,} test images", ""], _metrics(evaluation))}
 {validation}| test images that are copies or near copies of training images | {sum(copies):,} |
 
 The least accurate classes:
 
-{_table(["class", "images", "accuracy", "95 % interval"], _least_accurate_classes(confusion))}
+{markdown_table(["class", "images", "accuracy", "95 % interval"], _least_accurate_classes(confusion))}
 
 ## What to look at next
 
-{_next_steps(training, confusion, predictions)}
+{_next_steps(training, confusion, suspicious)}
 
 ## Use and limits
 
@@ -108,7 +107,7 @@ def _least_accurate_classes(confusion: pd.DataFrame) -> Iterator[tuple[str, str,
         yield name, f"{images[name]:,}", f"{accuracy:.4f}", f"{low:.4f} to {high:.4f}"
 
 
-def _next_steps(training: Mapping[str, Any], confusion: pd.DataFrame, predictions: pd.DataFrame) -> str:
+def _next_steps(training: Mapping[str, Any], confusion: pd.DataFrame, suspicious: int) -> str:
     """Return a list of what the numbers of this run suggest."""
     steps = []
     if "validation_accuracy" in training:
@@ -125,11 +124,13 @@ def _next_steps(training: Mapping[str, Any], confusion: pd.DataFrame, prediction
     low, high = wilson_interval(np.diag(confusion), images.clip(lower=1))
     widest = ", ".join(map(str, pd.Series(high - low, images.index).nlargest(MAX_NAMED).index))
     steps.append(f"Least certain classes: {widest}. More images of them would tell most.")
-    if count := int((predictions["probability"] < IMPROBABLE).sum()):
-        steps.append(f"Labels less probable than {IMPROBABLE:.0%}: {count:,}. See `python -m tools.labels --test`.")
+    if suspicious:
+        text = "Training images that looked more like another class, on average over training"
+        steps.append(f"{text}: {suspicious:,}. See `python -m tools.labels`.")
     return "\n".join(f"- {step}" for step in steps)
 
 
-def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    lines = [[cell.replace("|", "\\|") for cell in line] for line in (header, ["---"] * len(header), *rows)]
+def markdown_table(header: Sequence[object], rows: Iterable[Sequence[object]]) -> str:
+    """Return a table in Markdown."""
+    lines = [[str(cell).replace("|", "\\|") for cell in line] for line in (header, ["---"] * len(header), *rows)]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)

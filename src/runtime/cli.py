@@ -7,11 +7,9 @@ import re
 import shlex
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import NoReturn
-
-import psutil
 
 from src.params.base import load_sections
 from src.runtime.errors import PipelineError
@@ -64,21 +62,11 @@ def exit_on_error(retry: str | None = None) -> Iterator[None]:
         exit_with_error(str(PipelineError(message, retry or shlex.join(["python", *sys.orig_argv[1:]]))), status=130)
 
 
-def running_experiment() -> str:
-    """Return the command line `dvc exp run ...` that started this process, or "" if there is none."""
-    with suppress(psutil.Error):
-        for parent in psutil.Process().parents():
-            _, found, options = "\0".join([*parent.cmdline(), ""]).partition("/dvc\0exp\0run\0")
-            if found:
-                return shlex.join(["dvc", "exp", "run", *options.split("\0")[:-1]])
-    return ""
-
-
 def exit_with_error(message: str, status: int = 1) -> NoReturn:
-    """Print a message to stderr and exit. During an experiment, the hint repeats its name and settings."""
+    """Print a message to stderr and exit. During an experiment, the hint names it: params.yaml has its settings."""
     ignore_signals()
     error, separator, hint = message.rpartition("\nhint: ")
-    if experiment := running_experiment():
-        hint = re.sub("dvc (repro|exp run)", lambda _: experiment, hint)
+    if name := os.environ.get("DVC_EXP_NAME"):
+        hint = re.sub("dvc (repro|exp run)", f"dvc exp run --name {name}", hint)
     print(error + separator + hint, file=sys.stderr, flush=True)
     raise SystemExit(status)

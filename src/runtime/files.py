@@ -66,6 +66,11 @@ def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]
     write_text(path, text.getvalue())
 
 
+def write_table(path: Path, table: Mapping[str, Iterable[object]]) -> None:
+    """Write columns of equal length as CSV."""
+    write_csv(path, list(table), zip(*table.values(), strict=True))
+
+
 @contextmanager
 def exclusive_lock(path: Path) -> Iterator[None]:
     """Hold a lock file, and wait if another process holds it. The system releases it when the process ends."""

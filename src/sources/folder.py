@@ -12,7 +12,7 @@ import numpy as np
 from tqdm import tqdm
 
 from src.data.dataset import Dataset
-from src.data.split import stratified_split
+from src.data.split import check_split, stratified_split
 from src.params.prepare import PrepareParams
 from src.runtime.errors import PipelineError
 from src.sources.image_file import load_images
@@ -74,7 +74,8 @@ def _split_files(folder: Path, settings: PrepareParams) -> tuple[list[str], list
         classes, labels = np.unique([_class_of(file) for file in files], return_inverse=True)
         groups = _number_groups(files, settings.group) if settings.group else None
         count = max(1, round(settings.test * len(files)))
-        held_out = stratified_split(labels, classes.tolist(), count, settings.seed, "prepare.test", groups)
+        held_out = stratified_split(labels, count, groups)
+        check_split(held_out, labels, classes.tolist(), count, "prepare.test")
         train, validation = list(itertools.compress(files, ~held_out)), []
         test = list(itertools.compress(files, held_out))
     for first, second in itertools.combinations((train, validation, test), 2):  # given splits may divide a group

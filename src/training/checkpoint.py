@@ -17,11 +17,12 @@ from src.data.tensor_file import load_tensors, read_digest, save_tensors
 from src.models.model_file import to_arrays
 from src.params.base import Section
 from src.runtime.files import exclusive_lock
-from src.training.distributed import all_reduce_sum, broadcast_int, is_main_process
+from src.training.distributed import all_reduce_max, all_reduce_sum, broadcast_int, is_main_process
 
 if TYPE_CHECKING:
     from src.training.loop import Metrics, TrainState
 
+SUMS = ("running_metrics", "margins")  # in each process, over its part of the images
 SECONDS = 10  # between saves; a killed run loses about this much
 
 
@@ -41,15 +42,20 @@ def describe_run(sections: Mapping[str, Section], prepared: Path) -> dict[str, A
     return parameters | {"data": read_digest(split_path(prepared, "train"))}
 
 
-def run_hash(run: Mapping[str, Any]) -> str:
-    """Return a hash of parameters, data and code. Equal hash and environment give equal weights.
+def run_hash(run: Mapping[str, Any], environment: Mapping[str, str | int]) -> str:
+    """Return a hash of parameters, data, code and environment. Equal hashes give equal weights.
 
     Args:
         run: what `describe_run` returns.
+        environment: what `DeviceSetup.environment` returns.
     """
     files = {name: getattr(module, "__file__", None) for name, module in sys.modules.items()}
     code = {name: file for name, file in files.items() if file and name.split(".")[0] in ("__main__", "src", "stages")}
-    parts = {**run, "code": {name: hashlib.sha256(Path(file).read_bytes()).hexdigest() for name, file in code.items()}}
+    parts = {
+        **run,
+        "environment": environment,
+        "code": {name: hashlib.sha256(Path(file).read_bytes()).hexdigest() for name, file in code.items()},
+    }
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:15]  # fits into int64
 
 
@@ -58,13 +64,11 @@ class Checkpoint:
 
     Args:
         folder: the folder for the checkpoints of all runs. Several hosts share it.
-        run_hash: hash of parameters, data and code.
-        environment: of the computation. With a different hash or environment, training starts from the beginning.
+        run_hash: what `run_hash` returns. With another one, training starts from the beginning.
     """
 
-    def __init__(self, folder: Path, run_hash: str, environment: Mapping[str, str | int]) -> None:
-        name = "-".join([run_hash, *(str(value) for value in environment.values())]).replace(" ", "-")
-        self.path, self.lock = folder / f"{name}.checkpoint", folder / f"{name}.lock"
+    def __init__(self, folder: Path, run_hash: str) -> None:
+        self.path, self.lock = folder / f"{run_hash}.checkpoint", folder / f"{run_hash}.lock"
         self.saved_at = time.monotonic()
 
     def is_due(self) -> bool:
@@ -77,7 +81,8 @@ class Checkpoint:
         Raises:
             OSError: the disk is full. The previous checkpoint is kept.
         """
-        tensors = _tensors(state) | {"running_metrics": all_reduce_sum(state.running_metrics)}
+        tensors = _tensors(state) | {name: all_reduce_sum(getattr(state, name)) for name in SUMS}
+        tensors["rivals"] = all_reduce_max(state.rivals)
         if is_main_process():
             save_tensors(self.path, to_arrays(tensors), {"step": state.step, "history": history})
         self.saved_at = time.monotonic()
@@ -118,7 +123,7 @@ def _tensors(state: "TrainState") -> dict[str, Tensor]:
     Keys are `net/<name>` for weights and running statistics, and `<optimizer>/<parameter>/<name>` for optimizer states,
     for example `0/3/momentum`.
     """
-    tensors = {f"net/{name}": tensor for name, tensor in state.net.state_dict().items()}
+    tensors = {f"net/{name}": tensor for name, tensor in state.classifier.net.state_dict().items()}
     for number, optimizer in enumerate(state.optimizers):
         for index, values in optimizer.state_dict()["state"].items():
             tensors |= {f"{number}/{index}/{name}": value for name, value in values.items() if value is not None}
@@ -132,10 +137,11 @@ def _restore_tensors(state: "TrainState", tensors: dict[str, Tensor]) -> None:
     The file holds contiguous tensors, and `Optimizer.load_state_dict` would keep that layout. Training uses
     channels_last, and a different layout may change the last bits.
     """
-    running_metrics = tensors.pop("running_metrics")
-    if is_main_process():  # rank 0 holds the global sums; the others start at 0
-        state.running_metrics.copy_(running_metrics)
-    net_state = state.net.state_dict()
+    for name in (*SUMS, "rivals"):
+        tensor = tensors.pop(name)
+        if is_main_process():  # rank 0 holds the global sums; the others start at 0
+            getattr(state, name).copy_(tensor)
+    net_state = state.classifier.net.state_dict()
     for key, tensor in tensors.items():
         prefix, rest = key.split("/", 1)
         if prefix == "net":

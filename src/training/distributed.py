@@ -23,7 +23,7 @@ LOST_CONNECTION = 75  # exit status of a process that lost the connection to ano
 TIMEOUT = timedelta(days=30)  # for another run with the same checkpoints, or for an evaluation in the main process
 
 
-def launch_workers(settings: ComputeParams, device: torch.device) -> None:
+def replace_with_torchrun(settings: ComputeParams, device: torch.device) -> None:
     """Replace this process with torchrun if `compute.processes` is above 1. It runs the same command in each process.
 
     Raises:
@@ -110,6 +110,14 @@ def all_reduce_sum(tensor: Tensor) -> Tensor:
     if world_size() > 1:
         dist.all_reduce(total)
     return total
+
+
+def all_reduce_max(tensor: Tensor) -> Tensor:
+    """Return the elementwise maximum of `tensor` over all processes."""
+    largest = tensor.clone()
+    if world_size() > 1:
+        dist.all_reduce(largest, dist.ReduceOp.MAX)
+    return largest
 
 
 def any_rank(device: torch.device, *flags: bool) -> list[bool]:

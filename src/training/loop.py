@@ -20,7 +20,6 @@ from src.params.augmentation import AugmentationParams
 from src.params.train import TrainParams
 from src.preprocessing import (
     IMAGENET,
-    Normalization,
     measure_border,
     measure_normalization,
     normalize,
@@ -30,8 +29,16 @@ from src.preprocessing import (
 from src.runtime.errors import PipelineError
 from src.runtime.signals import defer_signals
 from src.training.checkpoint import Checkpoint
-from src.training.distributed import all_reduce_sum, any_rank, is_main_process, rank, world_size, wrap_ddp
-from src.training.loss import class_weights, image_losses
+from src.training.distributed import (
+    all_reduce_max,
+    all_reduce_sum,
+    any_rank,
+    is_main_process,
+    rank,
+    world_size,
+    wrap_ddp,
+)
+from src.training.loss import class_weights, image_losses, label_margins
 from src.training.optim import build_optimizers, lr_factor, set_lr
 
 # epoch (epochs done, as 0.34), learning_rate, train_loss, train_accuracy, validation_loss, validation_accuracy
@@ -44,39 +51,36 @@ class TrainState:
     """The state of training, without the images.
 
     Attributes:
-        net: the network.
-        model: the module that training calls: `net`, or DistributedDataParallel around it.
+        classifier: the network with its normalization and test-time augmentation.
+        model: the module that training calls: the network, or DistributedDataParallel around it.
         optimizers: together they hold each trainable parameter once.
         settings: the section `train` of params.yaml.
         augmentation: the section `augmentation` of params.yaml.
-        normalization: mean and standard deviation of the pixels.
         border: color of the border of the images, from 0 to 1 per channel.
         setup: device and precision.
         steps_per_epoch: optimizer steps of a full epoch.
         total_steps: optimizer steps of the run. The last epoch may be partial.
         class_weights: weight of each class in the loss, float32 [classes].
         running_metrics: loss, correct predictions and images since the last evaluation, float64 [3] (float32 on mps).
+        margins: sum of the margins of each training image, and number of its steps, float64 [2, n] (float32 on mps).
+        rivals: step * classes + class of the largest other logit, of the last step of each image, int64 [n].
         step: steps done.
     """
 
-    net: nn.Module
+    classifier: Classifier
     model: nn.Module
     optimizers: list[Optimizer]
     settings: TrainParams
     augmentation: AugmentationParams
-    normalization: Normalization
     border: list[float]
     setup: DeviceSetup
     steps_per_epoch: int
     total_steps: int
     class_weights: Tensor
     running_metrics: Tensor
+    margins: Tensor
+    rivals: Tensor
     step: int = 0
-
-    @property
-    def classifier(self) -> Classifier:
-        """The network with its normalization and test-time augmentation, before calibration."""
-        return Classifier(self.net, self.normalization, self.settings.test_time_augmentation)
 
 
 def create_train_state(
@@ -88,18 +92,19 @@ def create_train_state(
     pretrained: bool = False,
 ) -> TrainState:
     """Prepare `net` for training: move it to the device, create the optimizers, choose the normalization."""
-    is_imagenet = pretrained and train_set.image_shape[0] == 3
+    normalization = measure_normalization(train_set.images)
+    if pretrained and train_set.image_shape[0] == 3:
+        normalization = IMAGENET
     # channels_last is 20 % faster for these convolutions on CPU
     net.to(setup.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     steps_per_epoch = math.ceil(len(train_set) / settings.batch_size)
     dtype = torch.float32 if setup.device.type == "mps" else torch.float64
     return TrainState(
-        net=net,
+        classifier=Classifier(net, normalization, settings.test_time_augmentation),
         model=wrap_ddp(net),
         optimizers=build_optimizers(net, settings, setup.precision),
         settings=settings,
         augmentation=augmentation,
-        normalization=IMAGENET if is_imagenet else measure_normalization(train_set.images),
         border=measure_border(train_set.images),
         setup=setup,
         steps_per_epoch=steps_per_epoch,
@@ -107,6 +112,8 @@ def create_train_state(
         total_steps=math.ceil(steps_per_epoch * Decimal(str(settings.epochs))),
         class_weights=class_weights(train_set.counts(), settings.class_weight).to(setup.device),
         running_metrics=torch.zeros(3, dtype=dtype, device=setup.device),
+        margins=torch.zeros(2, len(train_set), dtype=dtype, device=setup.device),
+        rivals=torch.zeros(len(train_set), dtype=torch.int64, device=setup.device),
     )
 
 
@@ -126,7 +133,7 @@ def train(
         train_set: the training images.
         validation_set: images to evaluate on.
         checkpoint: where to resume from and where to save.
-        on_eval: called with all metrics so far, after resuming and after each evaluation.
+        on_eval: called in the main process with all metrics so far, after resuming and after each evaluation.
 
     Raises:
         KeyboardInterrupt: a signal arrived. The state is saved.
@@ -135,7 +142,7 @@ def train(
     eval_steps = evaluation_steps(state)
     with defer_signals() as signal_received:
         history = checkpoint.restore(state) if checkpoint else []
-        if history:
+        if history and is_main_process():
             on_eval(history)
         progress = tqdm(
             iterate_batches(state, train_set),
@@ -145,12 +152,13 @@ def train(
             leave=False,
             disable=None if is_main_process() else True,
         )
-        for images, labels in progress:
-            train_step(state, images, labels)
+        for indices, images, labels in progress:
+            train_step(state, indices, images, labels)
             if is_eval_step := state.step in eval_steps:
                 progress.clear()
                 history.append(log_metrics(state, validation_set))
-                on_eval(history)
+                if is_main_process():
+                    on_eval(history)
             is_due = checkpoint is not None and checkpoint.is_due()
             interrupted, is_due = any_rank(state.setup.device, signal_received(), is_due)
             if checkpoint and (is_eval_step or interrupted or is_due):
@@ -160,11 +168,12 @@ def train(
     return history
 
 
-def train_step(state: TrainState, images: Tensor, labels: Tensor) -> None:
-    """Run one optimizer step on a batch, and add its loss and accuracy to the running metrics.
+def train_step(state: TrainState, indices: Tensor, images: Tensor, labels: Tensor) -> None:
+    """Run one optimizer step on a batch, and record its loss, its accuracy and the margins of its labels.
 
     Args:
         state: changed in place.
+        indices: int64 [batch], the numbers of the images in the training set.
         images: float32 [batch, channels, height, width], normalized.
         labels: int64 [batch], class indices.
     """
@@ -187,32 +196,37 @@ def train_step(state: TrainState, images: Tensor, labels: Tensor) -> None:
         correct = (output.argmax(dim=1) == labels).sum()
         metrics = torch.stack([loss, correct, torch.full_like(correct, len(labels))])
         state.running_metrics += metrics.to(state.running_metrics.dtype)
+        margins, rivals = label_margins(output, labels)
+        state.margins[:, indices] += torch.stack([margins, torch.ones_like(margins)]).to(state.margins.dtype)
+        state.rivals[indices] = state.step * output.shape[1] + rivals
 
 
-def iterate_batches(state: TrainState, train_set: Dataset) -> Iterator[tuple[Tensor, Tensor]]:
+def iterate_batches(state: TrainState, train_set: Dataset) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
     """Yield the batches from `state.step` to the end of training, in random order, augmented and normalized.
 
     Each of N processes takes every N-th image of a batch. Order and augmentation do not depend on N.
 
     Yields:
-        images float32 [batch, channels, height, width] and labels int64 [batch], on the device.
+        indices int64 [batch], images float32 [batch, channels, height, width] and labels int64 [batch], on the device.
     """
-    settings, device = state.settings, state.setup.device
+    settings, device, normalization = state.settings, state.setup.device, state.classifier.normalization
     labels = torch.from_numpy(train_set.labels).long()
-    while state.step < state.total_steps:
-        epoch, step_of_epoch = divmod(state.step, state.steps_per_epoch)
-        generator = torch.Generator().manual_seed(derive_seed(settings.seed, ORDER, epoch))
-        order = torch.randperm(len(train_set), generator=generator)
-        augmentations = sample_augmentations(len(train_set), state.augmentation, generator)
-        steps_left = state.total_steps - state.step
-        for batch in order.split(settings.batch_size)[step_of_epoch : step_of_epoch + steps_left]:
-            indices = batch[rank() :: world_size()]
-            images = to_float(to_device(torch.from_numpy(train_set.images[indices.numpy()]), device))
-            if not state.augmentation.is_identity:
-                colors = state.normalization.mean, state.border
-                images = augment(images, augmentations[indices], *colors, state.augmentation.interpolation)
-            images = normalize(images, state.normalization).contiguous(memory_format=torch.channels_last)
-            yield images, to_device(labels[indices], device)
+    shuffled_epoch = -1
+    for step in range(state.step, state.total_steps):
+        epoch, step_of_epoch = divmod(step, state.steps_per_epoch)
+        if epoch > shuffled_epoch:
+            generator = torch.Generator().manual_seed(derive_seed(settings.seed, ORDER, epoch))
+            order = torch.randperm(len(train_set), generator=generator)
+            augmentations = sample_augmentations(len(train_set), state.augmentation, generator)
+            shuffled_epoch = epoch
+        start = step_of_epoch * settings.batch_size
+        indices = order[start : start + settings.batch_size][rank() :: world_size()]
+        images = to_float(to_device(torch.from_numpy(train_set.images[indices.numpy()]), device))
+        if not state.augmentation.is_identity:
+            colors = normalization.mean, state.border
+            images = augment(images, augmentations[indices], *colors, state.augmentation.interpolation)
+        images = normalize(images, normalization).contiguous(memory_format=torch.channels_last)
+        yield to_device(indices, device), images, to_device(labels[indices], device)
 
 
 def log_metrics(state: TrainState, validation_set: Dataset | None) -> Metrics:
@@ -251,6 +265,19 @@ def log_metrics(state: TrainState, validation_set: Dataset | None) -> Metrics:
     if is_main_process():
         print(text, flush=True)
     return metrics
+
+
+def mean_margins(state: TrainState) -> tuple[Tensor, Tensor]:
+    """Return the mean margin of each training image over its steps, and the class that rivaled its label last.
+
+    All processes have to call it.
+
+    Returns:
+        float64 [n] (float32 on mps), NaN for images without a step, and int64 [n], on the CPU.
+    """
+    sums, steps = all_reduce_sum(state.margins).cpu()
+    num_classes = len(state.class_weights)
+    return sums / steps, all_reduce_max(state.rivals).cpu() % num_classes
 
 
 def evaluation_steps(state: TrainState) -> set[int]:

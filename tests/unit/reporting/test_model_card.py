@@ -34,7 +34,7 @@ VALUES: dict[str, Any] = {
     "metadata": METADATA,
     "reports": REPORTS,
     "confusion": pd.DataFrame([[9, 1, 0], [0, 8, 2], [1, 3, 1006]], CLASSES, CLASSES),
-    "predictions": pd.DataFrame({"probability": [0.9, 0.001, 0.02]}),
+    "suspicious": 12,
 }
 
 
@@ -122,7 +122,7 @@ def test_card_says_what_to_look_at_next(tmp_path: Path) -> None:
 - Accuracy 0.9900 in training and 0.9972 in validation: no overfitting: a larger network or more epochs may help.
 - Most frequent confusions: NA → d|g (3), d|g → NA (2), cat → d|g (1). See `metrics/confusion.png`.
 - Least certain classes: d|g, cat, NA. More images of them would tell most.
-- Labels less probable than 1%: 1. See `python -m tools.labels --test`.
+- Training images that looked more like another class, on average over training: 12. See `python -m tools.labels`.
 
 """ in card(tmp_path)
     train = {**REPORTS["train"], "validation_accuracy": 0.5}

@@ -75,11 +75,11 @@ def test_more_than_256_classes_have_16_bit_labels(read: Read) -> None:
 
 
 @pytest.mark.parametrize("name", ["val", "valid", "validation"])
-def test_given_splits_are_kept(read: Read, name: str) -> None:
+def test_given_splits_are_kept(read: Read, params: SimpleNamespace, name: str) -> None:
     with pytest.raises(PipelineError, match=r"has train/ and a validation split, but no test/"):
         read("train/cat/a.png", "train/cat/b.png", "train/dog/c.png", f"{name}/cat/d.png", f"{name}/dog/e.png")
     pool, test = read("test/cat/f.png", "test/dog/g.png", "test/dog/h.png")
-    train, validation = (pool[indices] for indices in split_training_images(pool, validation=1, folds=0, fold=0))
+    train, validation = (pool[indices] for indices in split_training_images(pool, params.train))
     assert train.files == ("train/cat/a.png", "train/cat/b.png", "train/dog/c.png")
     assert validation.files == (f"{name}/cat/d.png", f"{name}/dog/e.png")
     assert test.files == ("test/cat/f.png", "test/dog/g.png", "test/dog/h.png")
@@ -91,11 +91,14 @@ def test_classes_named_train_and_bus_are_classes(read: Read) -> None:
 
 
 @pytest.mark.parametrize("group", [r"/(p\d+)-", r"p\d+"])
-def test_images_of_a_group_stay_in_one_split(read: Read, group: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_images_of_a_group_stay_in_one_split(
+    read: Read, params: SimpleNamespace, group: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     """Patients have images of one class or of both."""
     views = [f"{'dog' if n % 2 else 'cat'}/p{n}-{view}.png" for n in range(20) for view in "abc"]
     pool, test = read(*views, "dog/p0-d.png", "cat/p1-d.png", group=group)
-    train, validation = (pool[indices] for indices in split_training_images(pool, validation=16, folds=0, fold=0))
+    settings = params.train.model_copy(update={"validation": 16})
+    train, validation = (pool[indices] for indices in split_training_images(pool, settings))
     splits = train, validation, test
     in_splits = [{file.split("/")[1].split("-")[0] for file in split.files} for split in splits]
     assert [len(patients) for patients in in_splits] == [10, 5, 5]  # 16 of 47 images in the 15 other groups: 5 groups

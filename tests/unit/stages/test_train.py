@@ -5,6 +5,8 @@ import math
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pandas as pd
 import pytest
 import torch
 from torch import nn
@@ -15,6 +17,8 @@ from src.data.tensor_file import read_digest
 from src.models.inference import Classifier, evaluate
 from src.models.model_file import load_model
 from src.models.registry import register
+from src.params.base import load_sections
+from src.params.train import TrainParams
 from tests.helpers import edit_params, is_error, random_dataset, run_stage_in
 
 PREPARED, METRICS, MODEL = Path("data/prepared"), Path("metrics"), Path("data/model/model.safetensors")
@@ -35,9 +39,12 @@ def outputs(folder: Path) -> list[str]:
 
 def test_train_writes_the_model_and_its_metrics(prepared: Path) -> None:
     done = run_stage_in(prepared, "train", check=True)
-    files = ["model/model.safetensors", "model/validation.csv"]
+    files = ["model/margins.csv", "model/model.safetensors", "model/validation.csv"]
     assert outputs(prepared) == [*(f"data/{file}" for file in files), "metrics/history.csv", "metrics/train.json"]
-    assert len((prepared / "data/model/validation.csv").read_text().splitlines()) == 51
+    tables = [pd.read_csv(prepared / "data/model" / f"{name}.csv") for name in ("margins", "validation")]
+    assert list(map(len, tables)) == [280, 50]
+    assert sorted(pd.concat(tables)["index"]) == list(range(330))
+    assert (tables[0]["actual"] != tables[0]["rival"]).all()
     assert not list((prepared / "data/checkpoints").iterdir())
     assert "Total params: 38,570" in done.stdout
     assert "epoch 1  learning rate " in done.stdout
@@ -118,6 +125,11 @@ def train_on_color(folder: Path, changes: dict[str, Any]) -> Classifier:
     return classifier
 
 
+def split_of(folder: Path, pool: Dataset) -> tuple[np.ndarray, np.ndarray]:
+    """Return the training and validation images that the params.yaml of this folder selects."""
+    return split_training_images(pool, load_sections(folder / "params.yaml", {"train": TrainParams})["train"])
+
+
 def uses(folder: Path, classifier: Classifier) -> bool:
     """Return whether the losses that `train` and `evaluate` wrote are those of this classifier.
 
@@ -125,7 +137,7 @@ def uses(folder: Path, classifier: Classifier) -> bool:
     """
     at_1 = Classifier(classifier.net, classifier.normalization, classifier.test_time_augmentation)
     pool, test_set = (load_split(folder / PREPARED, split) for split in ("train", "test"))
-    pairs = [(at_1, pool[split_training_images(pool, 10, 0, 0)[1]]), (classifier, test_set)]
+    pairs = [(at_1, pool[split_of(folder, pool)[1]]), (classifier, test_set)]
     losses = [evaluate(each, data, torch.device("cpu"))[0] for each, data in pairs]
     files = [("train.json", "validation_loss"), ("evaluate.json", "loss")]
     return losses == pytest.approx(
@@ -137,7 +149,7 @@ def test_normalization_and_test_time_augmentation_are_saved_and_used_by_evaluate
     classifier = train_on_color(tiny, {"train.test_time_augmentation": True})
     assert classifier.test_time_augmentation
     pool = load_split(tiny / PREPARED, "train")
-    pixels = pool.images[split_training_images(pool, 10, 0, 0)[0]].reshape(-1, 3) / 255
+    pixels = pool.images[split_of(tiny, pool)[0]].reshape(-1, 3) / 255
     assert classifier.normalization.mean == [round(value, 4) for value in pixels.mean(axis=0).tolist()]
     assert classifier.normalization.std == [round(value, 4) for value in pixels.std(axis=0).tolist()]
     assert uses(tiny, classifier)

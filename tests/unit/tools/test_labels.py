@@ -12,28 +12,28 @@ from src.runtime.errors import PipelineError
 from tests.helpers import random_dataset
 from tools.labels import PREPARED, draw, rank
 
-RUN = """index,actual,predicted,confidence,probability,file
-3,cat,dog,0.9,0.1,cat/3.png
-1,007,007,0.8,0.8,007/1.png
+RUN = """index,actual,file,rival,margin
+3,cat,cat/3.png,dog,-1.5
+1,007,007/1.png,dog,8
 """
-OTHER = """index,actual,predicted,confidence,probability,file
-3,cat,owl,0.97,0.01,cat/3.png
-2,dog,cat,0.5,0.45,dog/2.png
+OTHER = """index,actual,file,rival,margin
+3,cat,cat/3.png,owl,-2.5
+2,dog,dog/2.png,cat,0.5
 """
 
 
-def test_least_probable_label_comes_first_and_runs_are_averaged() -> None:
+def test_lowest_margin_comes_first_and_runs_are_averaged() -> None:
     first, second = (read_predictions(io.StringIO(text)) for text in (RUN, OTHER))
     both = rank(pd.concat([first, second]))
-    assert list(both.columns) == ["index", "file", "given", "suggested", "probability"]
+    assert list(both.columns) == ["index", "file", "given", "suggested", "margin"]
     assert both.values.tolist() == [
-        [3, "cat/3.png", "cat", "owl", pytest.approx(0.055)],
-        [2, "dog/2.png", "dog", "cat", 0.45],
-        [1, "007/1.png", "007", "007", 0.8],
+        [3, "cat/3.png", "cat", "owl", -2],
+        [2, "dog/2.png", "dog", "cat", 0.5],
+        [1, "007/1.png", "007", "dog", 8],
     ]
 
 
-def test_images_without_files_are_ranked_by_index() -> None:
+def test_test_images_are_ranked_by_the_probability_of_their_label() -> None:
     table = read_predictions(
         io.StringIO("index,actual,predicted,confidence,probability\n7,1,2,0.9,0.1\n4,0,0,0.9,0.9\n")
     )

@@ -22,7 +22,7 @@ from src.params.base import load_sections
 from src.params.train import TrainParams
 from src.runtime.errors import PipelineError
 from src.training import distributed
-from src.training.loop import create_train_state, train
+from src.training.loop import create_train_state, mean_margins, train
 from tests.helpers import ROOT, create_once, random_dataset
 
 CPU = torch.device("cpu")
@@ -32,8 +32,8 @@ AUGMENTATION = [name for name in AugmentationParams.model_fields if name != "int
 TRAIN = ["label_smoothing", "weight_decay", "warmup", "momentum", "class_weight"]
 
 
-def first_loss(switched_on: str) -> float:
-    """Return the training loss of three steps, with all techniques off but one."""
+def first_steps(switched_on: str) -> tuple[float, list[float], list[int]]:
+    """Return the loss of three steps, with all techniques off but one, and margins and rivals of the 24 images."""
     schemas = {"train": TrainParams, "augmentation": AugmentationParams}
     settings, augmentation = load_sections(ROOT / "params.yaml", schemas).values()
     plain = {"epochs": 1.0, "batch_size": 8, "optimizer": "sgd", "schedule": "constant", "learning_rate": 1.0}
@@ -43,12 +43,18 @@ def first_loss(switched_on: str) -> float:
     torch.manual_seed(0)
     data = random_dataset(24, side=28, channels=3)
     net = create_model("net", 10, data.image_shape)  # without batch norm, whose statistics are per process
-    (metrics,) = train(create_train_state(net, data, settings, augmentation, SETUP), data)
-    return metrics["train_loss"]
+    state = create_train_state(net, data, settings, augmentation, SETUP)
+    (metrics,) = train(state, data)
+    margins, rivals = mean_margins(state)
+    return metrics["train_loss"], margins.tolist(), rivals.tolist()
+
+
+def first_loss(switched_on: str) -> float:
+    return first_steps(switched_on)[0]
 
 
 def count_collectives() -> int:
-    """Return the number of collectives of three steps and an evaluation, without those of DDP."""
+    """Return the number of collectives of three steps, an evaluation and the margins, without those of DDP."""
     with (
         mock.patch.object(dist, "all_reduce", wraps=dist.all_reduce) as all_reduce,
         mock.patch.object(dist, "broadcast", wraps=dist.broadcast) as broadcast,
@@ -71,6 +77,7 @@ def work(rank: int, port: int, folder: Path) -> None:
         "any": distributed.any_rank(CPU, False, rank == 1),
         "broadcast": distributed.broadcast_int(2**60 + rank, CPU),
         "collectives": count_collectives(),
+        "margins": first_steps("")[1:],
         "losses": {name: first_loss(name) for name in ("", *AUGMENTATION, *TRAIN)},
     }
     (folder / f"{rank}.json").write_text(json.dumps(results))
@@ -100,8 +107,14 @@ def test_each_technique_gives_the_same_first_loss_with_one_and_two_processes(fou
 
 
 def test_one_collective_per_step(found: list[dict[str, Any]]) -> None:
-    """Three steps, and one evaluation."""
-    assert [result["collectives"] for result in found] == [4, 4]
+    """Three steps, one evaluation, sums of margins and their rivals."""
+    assert [result["collectives"] for result in found] == [6, 6]
+
+
+def test_margins_are_those_of_one_process(found: list[dict[str, Any]]) -> None:
+    _, margins, rivals = first_steps("")
+    for result in found:
+        assert result["margins"] == [pytest.approx(margins, abs=1e-4), rivals]
 
 
 def test_two_processes_sum_and_broadcast(found: list[dict[str, Any]]) -> None:
@@ -116,14 +129,14 @@ def test_hosts_that_disagree_are_an_error(found: list[dict[str, Any]]) -> None:
 
 @pytest.fixture
 def launch(params: SimpleNamespace, monkeypatch: pytest.MonkeyPatch) -> Callable[..., mock.Mock]:
-    """Call `launch_workers`, and return the fake `os.execve`."""
+    """Call `replace_with_torchrun`, and return the fake `os.execve`."""
     monkeypatch.delenv("WORLD_SIZE", raising=False)
     monkeypatch.setattr(sys, "orig_argv", ["python", "-m", "stages.train", "--model-path", "m"])
     monkeypatch.setattr(os, "execve", execve := mock.Mock())
 
     def call(processes: int, device: torch.device = CPU) -> mock.Mock:
         compute = params.compute.model_copy(update={"processes": processes, "threads": 3})
-        distributed.launch_workers(compute, device)
+        distributed.replace_with_torchrun(compute, device)
         return execve
 
     return call

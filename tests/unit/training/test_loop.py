@@ -22,7 +22,7 @@ NewState = Callable[..., loop.TrainState]
 PLAIN_SGD = {"optimizer": "sgd", "momentum": 0.0, "weight_decay": 0.0, "schedule": "constant", "warmup": 0.0}
 
 
-def remaining_batches(state: loop.TrainState, data: Dataset) -> list[tuple[Tensor, Tensor]]:
+def remaining_batches(state: loop.TrainState, data: Dataset) -> list[tuple[Tensor, Tensor, Tensor]]:
     batches = []
     for batch in loop.iterate_batches(state, data):
         batches.append(batch)
@@ -35,11 +35,12 @@ def test_every_image_is_used_once_per_epoch_with_its_label(new_state: NewState) 
     images = np.arange(75, dtype=np.uint8).repeat(28 * 28).reshape(75, 28, 28)
     data = Dataset(images, np.arange(75, dtype=np.uint8), tuple(map(str, range(75))))
     state = new_state(images=data)
-    state.normalization = Normalization(mean=[0.1], std=[0.5])
+    state.classifier.normalization = Normalization(mean=[0.1], std=[0.5])
     batches = remaining_batches(state, data)
-    assert [len(labels) for _, labels in batches] == [32, 32, 11]
-    assert sorted(torch.cat([labels for _, labels in batches]).tolist()) == list(range(75))
-    for pixels, labels in batches:
+    assert [len(labels) for _, _, labels in batches] == [32, 32, 11]
+    assert sorted(torch.cat([labels for _, _, labels in batches]).tolist()) == list(range(75))
+    for indices, pixels, labels in batches:
+        assert indices.tolist() == labels.tolist()
         assert torch.allclose(pixels[:, 0, 0, 0] * 0.5 + 0.1, labels / 255, atol=1e-6)
 
 
@@ -47,7 +48,7 @@ def test_order_depends_only_on_seed_and_epoch(new_state: NewState) -> None:
     def orders(seed: int, start: int = 0) -> list[list[int]]:
         state, data = new_state("dash", 64, seed=seed, epochs=2.0), random_dataset(64)
         state.step = start
-        return [labels.tolist() for _, labels in remaining_batches(state, data)]
+        return [labels.tolist() for _, _, labels in remaining_batches(state, data)]
 
     first = orders(0)
     assert first[:2] != first[2:] != orders(1)[2:]
@@ -57,8 +58,8 @@ def test_order_depends_only_on_seed_and_epoch(new_state: NewState) -> None:
 def test_erased_pixels_are_0_after_normalization(new_state: NewState) -> None:
     data = Dataset(np.full((32, 28, 28), 255, np.uint8), np.zeros(32, np.uint8), ("white",))
     state = new_state("net", data, {"erasing_prob": 1.0})
-    state.normalization = Normalization(mean=[0.25], std=[0.5])
-    images, _ = next(loop.iterate_batches(state, data))
+    state.classifier.normalization = Normalization(mean=[0.25], std=[0.5])
+    _, images, _ = next(loop.iterate_batches(state, data))
     assert images.flatten(1).min(dim=1).values.tolist() == [0] * 32
     assert images.unique().round(decimals=4).unique().tolist() == [0, 1.5]
 
@@ -75,11 +76,12 @@ def test_training_with_every_technique_changes_all_weights_and_repeats_exactly(
         )
         for _ in range(2)
     ]  # fmt: skip
-    before = {name: weight.clone() for name, weight in states[0].net.named_parameters()}
+    before = {name: weight.clone() for name, weight in states[0].classifier.net.named_parameters()}
     first, second = (loop.train(state, data, validation_set) for state in states)
     assert first == second
-    for (name, weight), other in zip(states[0].net.named_parameters(), states[1].net.parameters(), strict=True):
-        assert torch.equal(weight, other), name
+    trained, again = (dict(state.classifier.net.named_parameters()) for state in states)
+    for name, weight in trained.items():
+        assert torch.equal(weight, again[name]), name
         assert not torch.equal(weight, before[name]), name
 
 
@@ -90,7 +92,7 @@ def test_dropout_and_stochastic_depth_depend_only_on_seed_and_step(new_state: Ne
     def loss_of_a_step(step: int, seed: int = 0) -> float:
         state = new_state("efficientnet_b0", data, epochs=9.0, seed=seed)
         state.step = step
-        loop.train_step(state, images, labels)
+        loop.train_step(state, torch.arange(len(images)), images, labels)
         return state.running_metrics[0].item()
 
     losses = [loss_of_a_step(0), loss_of_a_step(1), loss_of_a_step(0, seed=1)]
@@ -105,13 +107,13 @@ def test_step_minimizes_the_smoothed_loss_and_reports_the_plain_loss(new_state: 
         new_state(network, **PLAIN_SGD, learning_rate=0.1, label_smoothing=0.2),
         create_model(network, 10, MNIST),
     )
-    expected.load_state_dict(state.net.state_dict())
+    expected.load_state_dict(state.classifier.net.state_dict())
     images, labels = torch.randn(16, *MNIST), torch.arange(16) % 10
     output = expected(images)
     F.cross_entropy(output, labels, label_smoothing=0.2).backward()
-    loop.train_step(state, images, labels)
+    loop.train_step(state, torch.arange(len(images)), images, labels)
     assert state.step == 1
-    for weight, before in zip(state.net.parameters(), expected.parameters(), strict=True):
+    for weight, before in zip(state.classifier.net.parameters(), expected.parameters(), strict=True):
         assert torch.allclose(weight, before - 0.1 * before.grad, atol=1e-5)
     loss, correct, seen = state.running_metrics.tolist()
     assert loss / 16 == pytest.approx(F.cross_entropy(output, labels).item(), rel=1e-5)
@@ -156,7 +158,7 @@ def test_validation_loss_above_that_of_a_random_guess_is_a_warning(
 ) -> None:
     """Unless training has not started to work yet."""
     state, warning = new_state(), "warning: the validation loss is above 2.3026, the loss of a random guess\n"
-    nn.init.constant_(state.net.fc2.bias[:1], 99.0)
+    nn.init.constant_(state.classifier.net.fc2.bias[:1], 99.0)
     for train_loss, expected in ((1.2, warning), (2.4, "")):
         state.running_metrics += torch.tensor([32 * train_loss, 8, 32])
         loop.log_metrics(state, random_dataset(20))

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from src.training.loss import class_weights, image_losses
+from src.training.loss import class_weights, image_losses, label_margins
 
 OUTPUT = torch.tensor([[2.0, 0.0, 0.0], [0.0, 3.0, 1.0]])
 
@@ -20,6 +20,11 @@ def test_label_smoothing_equals_labels_of_several_classes() -> None:
     smooth = image_losses(OUTPUT, torch.tensor([0, 2]), label_smoothing=0.3)
     assert torch.allclose(smooth, image_losses(OUTPUT, labels, label_smoothing=0))
     assert torch.allclose(smooth, -(labels * OUTPUT.log_softmax(dim=1)).sum(dim=1))
+
+
+def test_margin_is_the_distance_to_the_largest_other_output() -> None:
+    margins, rivals = label_margins(OUTPUT, torch.tensor([0, 2]))
+    assert (margins.tolist(), rivals.tolist()[1]) == ([2, -2], 1)
 
 
 def test_class_weights_raise_rare_classes_and_have_a_mean_of_1() -> None:
