@@ -22,9 +22,8 @@ SIMILAR = 0.99  # minimum correlation of near copies; 98 % of icons and their ha
 FLAT = 2  # standard deviation in gray levels; thumbnails with less have no near copies
 BLOCK = 256  # images that are compared with all others at once: 100 MB for 100,000 images
 
-# Key: kind of finding ("blank") and place: one split ("train") or a pair ("train and test").
-# Values: what was found (file name, index of the image, or class) and a detail.
-Findings = dict[tuple[str, str], list[tuple[str, str]]]
+Rows = list[tuple[str, str]]  # what was found (file, index of the image, or class), and a detail
+Findings = dict[tuple[str, str], Rows]  # by kind ("blank") and place: a split ("train") or a pair ("train and test")
 
 
 def audit(splits: Mapping[str, Dataset]) -> tuple[dict[str, Any], Findings]:
@@ -44,29 +43,22 @@ def audit(splits: Mapping[str, Dataset]) -> tuple[dict[str, Any], Findings]:
     """
     findings: Findings = {}
     for name, split in splits.items():
-        blank = [index for index, image in enumerate(split.images) if (image == image[0, 0]).all()]
-        findings["blank", name] = [(split.name(index), "") for index in blank]
-        least = max(RARE, split.counts().max() / 10) if name == "train" else 1
-        counts = zip(split.classes, split.counts(), strict=True)
-        findings["rare_classes", name] = [(label, f"images: {count}") for label, count in counts if count < least]
-        if split.sizes is not None:
-            small = np.flatnonzero(split.sizes.max(axis=1) * 2 < split.image_shape[1]).tolist()
-            findings["small", name] = [(split.name(i), "{} x {} pixels".format(*split.sizes[i])) for i in small]
-            largest = split.images.reshape(len(split), -1).max(axis=1)
-            dark = np.flatnonzero(largest < DARK).tolist()
-            findings["dark", name] = [(split.name(i), f"largest value {largest[i]} of 255") for i in dark]
-
-    digests = {name: [hashlib.sha256(image).digest() for image in split.images] for name, split in splits.items()}
+        findings["blank", name] = find_blank(split)
+        findings["rare_classes", name] = find_rare_classes(split, is_training=name == "train")
+        if split.sizes is not None:  # the images come from files
+            findings["small", name] = find_small(split, split.sizes)
+            findings["dark", name] = find_dark(split)
+    hashes = {name: [hashlib.sha256(image).digest() for image in split.images] for name, split in splits.items()}
     vectors = {name: thumbnail_vectors(split.images) for name, split in splits.items() if split.files}
     for a, b in combinations_with_replacement(splits, 2):
-        first, second, within = splits[a], splits[b], a == b
+        within = a == b
         kind, place = ("duplicates", a) if within else ("cross_split_duplicates", f"{a} and {b}")
-        copies = find_copies(digests[a], digests[b], within)
-        findings[kind, place] = [(second.name(i), f"equals {first.name(j)}") for i, j in copies.items()]
-        if first.files and second.files:
+        copies = find_copies(hashes[a], hashes[b], within)
+        findings[kind, place] = name_pairs(splits[a], splits[b], copies, "equals")
+        if a in vectors and b in vectors:
             near = find_similar(vectors[a], vectors[b], within)
-            rows = [(second.name(i), f"resembles {first.name(j)}") for i, j in near.items() if i not in copies]
-            findings[f"near_{kind}", place] = rows
+            near = {index: match for index, match in near.items() if index not in copies}
+            findings[f"near_{kind}", place] = name_pairs(splits[a], splits[b], near, "resembles")
 
     report: dict[str, Any] = {"classes": list(next(iter(splits.values())).classes)}
     for name, split in splits.items():
@@ -75,6 +67,36 @@ def audit(splits: Mapping[str, Dataset]) -> tuple[dict[str, Any], Findings]:
         if place not in splits:
             report.setdefault(kind, {})[place] = len(rows)
     return report, findings
+
+
+def find_blank(split: Dataset) -> Rows:
+    """Return the images of one value."""
+    return [(split.name(index), "") for index, image in enumerate(split.images) if (image == image[0, 0]).all()]
+
+
+def find_rare_classes(split: Dataset, is_training: bool) -> Rows:
+    """Return the classes with few training images, or without any image."""
+    counts = split.counts()
+    least = max(RARE, counts.max() / 10) if is_training else 1
+    return [(split.classes[label], f"images: {counts[label]}") for label in np.flatnonzero(counts < least)]
+
+
+def find_small(split: Dataset, sizes: np.ndarray) -> Rows:
+    """Return the images that were enlarged to more than twice their size, uint32 [n, 2]."""
+    small = np.flatnonzero(sizes.max(axis=1) * 2 < split.image_shape[1]).tolist()
+    return [(split.name(index), "{} x {} pixels".format(*sizes[index])) for index in small]
+
+
+def find_dark(split: Dataset) -> Rows:
+    """Return the images without a bright pixel."""
+    largest = split.images.reshape(len(split), -1).max(axis=1)
+    dark = np.flatnonzero(largest < DARK).tolist()
+    return [(split.name(index), f"largest value {largest[index]} of 255") for index in dark]
+
+
+def name_pairs(first: Dataset, second: Dataset, matches: Mapping[int, int], verb: str) -> Rows:
+    """Return images of `second` and the images of `first` that they equal or resemble."""
+    return [(second.name(index), f"{verb} {first.name(match)}") for index, match in matches.items()]
 
 
 def find_copies(first: list[bytes], second: list[bytes], within: bool) -> dict[int, int]:

@@ -41,15 +41,11 @@ def sample_augmentations(count: int, settings: AugmentationParams, generator: to
 
     Angles and shifts are uniform from -limit to limit, scale and color factors from 1 - limit to 1 + limit. Crop, flip
     and erasing each have a probability. The order is as in torchvision's `hflip` and then `affine`: flip, shear,
-    rotate clockwise, scale, shift. Then follow brightness, contrast, saturation and erasing (Zhong et al., Random
-    Erasing, 2017).
+    rotate clockwise, scale, shift. Then follow brightness, contrast, saturation and erasing.
     """
 
     def uniform(limit: float) -> Tensor:
         return (torch.rand(count, generator=generator) * 2 - 1) * limit
-
-    def between(low: float, high: float) -> Tensor:
-        return low + torch.rand(count, generator=generator) * (high - low)
 
     cropped = torch.rand(count, generator=generator) < settings.center_crop_prob
     angle, shear = torch.deg2rad(uniform(settings.rotation)), torch.deg2rad(uniform(settings.shear)).tan()
@@ -59,12 +55,23 @@ def sample_augmentations(count: int, settings: AugmentationParams, generator: to
     matrix[flipped, 0] *= -1
     limits = (settings.brightness, settings.contrast, settings.saturation)
     color = torch.stack([1 + uniform(limit) for limit in limits], dim=1)
+    return SampledAugmentations(cropped, matrix, color, sample_rectangles(count, settings.erasing_prob, generator))
+
+
+def sample_rectangles(count: int, probability: float, generator: torch.Generator) -> Tensor:
+    """Sample rectangles to erase, float32 [count, 4]: top, left, bottom and right, from 0 to 1; all 0 for none.
+
+    Source: Zhong et al., Random Erasing, 2017.
+    """
+
+    def between(low: float, high: float) -> Tensor:
+        return low + torch.rand(count, generator=generator) * (high - low)
+
     area, ratio = between(*ERASED_AREA), between(*map(math.log, ERASED_RATIO)).exp()
     size = torch.stack([area * ratio, area / ratio], dim=1).sqrt().clamp(max=1)
     corner = torch.stack([between(0, 1), between(0, 1)], dim=1) * (1 - size)
-    is_erased = torch.rand(count, generator=generator) < settings.erasing_prob
-    erased = torch.cat([corner, corner + size], dim=1) * is_erased[:, None]
-    return SampledAugmentations(cropped, matrix, color, erased)
+    is_erased = torch.rand(count, generator=generator) < probability
+    return torch.cat([corner, corner + size], dim=1) * is_erased[:, None]
 
 
 def augment(

@@ -26,7 +26,6 @@ from src.runtime.files import write_bytes
 from tools.predict import MODEL, read_threshold
 
 TEST_SET = Path("data/prepared/test.safetensors")
-MAX_BYTES = 2_000_000_000  # of weights; protobuf cannot store a file of 2 GiB
 TOLERANCE = 1e-4  # largest accepted difference between the probabilities of torch and onnxruntime
 
 
@@ -37,14 +36,7 @@ def to_onnx(model: nn.Module, images: np.ndarray, metadata: dict[str, str]) -> b
         model: maps images to probabilities.
         images: uint8, an example of two images or more.
         metadata: text by key.
-
-    Raises:
-        PipelineError: the network is too large.
     """
-    size = sum(tensor.nbytes for tensor in model.state_dict().values())
-    if size > MAX_BYTES:
-        message = f"the weights have {size:,} bytes, but an ONNX file holds at most {MAX_BYTES:,}"
-        raise PipelineError(message, "dvc exp run -S model.name=resnet18   # works")
     with warnings.catch_warnings(action="ignore"):  # deprecations inside torch's exporter
         program = torch.onnx.export(
             model,

@@ -3,6 +3,7 @@
 python -m tools.sweep sprint --seeds 5
 python -m tools.sweep default --seeds 3 -S train.learning_rate=0.05,0.1 -S 'train.epochs=range(1,4)'
 python -m tools.sweep my-recipe.txt --folds 5
+python -m tools.sweep default -S train.fraction=0.25,0.5,1     also draws a learning curve
 python -m tools.sweep                           print the leaderboard of this commit and run nothing
 
 Repeat the command after a crash or a failure: it runs only what is not done. Commit changed code first, because
@@ -25,13 +26,14 @@ from dvc.utils.flatten import flatten
 from dvc.utils.hydra import get_hydra_sweeps, to_hydra_overrides
 from hydra.errors import HydraException
 
+from src.reporting.drawing import BLUE, saved_figure
 from src.runtime.cli import exit_on_error
 from src.runtime.errors import PipelineError
 from tools.recipes import PARAMS, load_params, read_recipe
 
 SEED, FOLD = "train.seed", "train.fold"
 RECIPES = {"default": {}, **{path.stem: read_recipe(path) for path in sorted(Path("benchmarks/recipes").glob("*.txt"))}}
-FOLDER = "data/sources/folder"
+FOLDER, CURVE = "data/sources/folder", Path("dvc_plots/learning_curve.png")
 
 Job = tuple[str, ...]  # the overrides of one training: ("train.epochs=2", "train.seed=0", ...)
 Values = dict[str, float | str]  # parameters by dotted key
@@ -131,14 +133,13 @@ def nearest_recipe(experiment: Mapping[str, Any], base: Values) -> str:
     return " ".join([nearest, *differences[nearest]])
 
 
-def leaderboard(experiments: pd.DataFrame, base: Values) -> str:
+def leaderboard(done: pd.DataFrame, base: Values) -> str:
     """Rank recipes by their mean validation accuracy in %. The test accuracy is shown, but decides nothing.
 
     Args:
-        experiments: what `load_experiments` returns.
+        done: successful experiments.
         base: params.yaml of this commit.
     """
-    done = experiments[experiments["State"] == "Success"]
     done = done.assign(
         recipe=[nearest_recipe(row, base) for row in done.to_dict("records")],
         validation=100 * done["validation_accuracy"],
@@ -148,6 +149,22 @@ def leaderboard(experiments: pd.DataFrame, base: Values) -> str:
     board = recipes.agg(["count", "mean", "std"]).sort_values(("validation", "mean"), ascending=False)
     rows = board.to_string(na_rep="-", float_format="{:.2f}".format)
     return rows if len(done) else "no experiment of this commit is done"
+
+
+def learning_curve(done: pd.DataFrame) -> str:
+    """Draw the mean validation accuracy by number of training images, and return the gain of the last step.
+
+    Args:
+        done: successful experiments that differ in `train.fraction`.
+    """
+    curve = done.groupby("train.fraction")[["train_images", "validation_accuracy"]].mean()
+    with saved_figure(CURVE, 7, 4) as figure:
+        axis = figure.subplots()
+        axis.plot(*curve.to_numpy().T, color=BLUE, marker="o")
+        axis.set(title="Would more images help?", xlabel="training images", ylabel="validation accuracy")
+    (few, low), (many, high) = curve.to_numpy()[-2:]
+    gain = f"{100 * low:.2f} % with {few:,.0f} training images, {100 * high:.2f} % with {many:,.0f}"
+    return f"validation accuracy: {gain}. Drawn in {CURVE}"
 
 
 def main() -> None:
@@ -165,7 +182,12 @@ def main() -> None:
         jobs = expand_grid(load_recipe(options.recipe or "default"), settings) if is_sweep else {}
         pending = run(jobs) if jobs else []
         base = flatten(dvc.api.params_show(str(PARAMS), rev="HEAD"))
-        print(leaderboard(load_experiments(), base))
+        experiments = load_experiments()
+        done = experiments[experiments["State"] == "Success"]
+        print(leaderboard(done, base))
+        is_swept = [any(job.items() <= row.items() for job in jobs.values()) for row in done.to_dict("records")]
+        if done[is_swept]["train.fraction"].nunique() > 1:
+            print(learning_curve(done[is_swept]))
         if pending:
             hint = "dvc queue status   # failed: `dvc queue logs NAME`; running without a worker: `dvc queue kill NAME`"
             raise PipelineError(f"{len(pending)} of {len(jobs)} runs are not done", hint)

@@ -30,7 +30,7 @@ class ModelMetadata(Section):
         test_time_augmentation: whether to average over shifted copies of an image.
         temperature: the logits are divided by it.
         environment: device, precision, threads and torch version of the training run.
-        run: parameters of the training run, without those that are off, and the SHA-256 of the training images.
+        run: the parameters of training that are not 0, false or empty, and the SHA-256 of the training images.
     """
 
     network: str

@@ -1,4 +1,4 @@
-"""The notebook's model summary."""
+"""A table of the layers of a network."""
 
 import math
 

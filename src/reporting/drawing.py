@@ -55,7 +55,7 @@ def saved_figure(path: Path, width: float, height: float, layout: Any = "constra
 
 
 def plot_sample_training_images(path: Path, images: np.ndarray, names: Sequence[str], title: str) -> None:
-    """Draw images with their class names: the notebook's function of this name."""
+    """Draw images with their class names."""
     draw_image_grid(path, images, names, title, columns=10)
 
 

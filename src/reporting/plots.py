@@ -20,7 +20,7 @@ SHORT_NAME = 5  # characters of a class name that fits next to another one
 
 
 def plot_train_test_metrics(path: Path, history: pd.DataFrame) -> None:
-    """Draw loss and accuracy over epochs in a 2 x 2 grid: the notebook's function of this name.
+    """Draw loss and accuracy over epochs in a 2 x 2 grid.
 
     Args:
         path: the PNG file.

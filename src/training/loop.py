@@ -1,7 +1,6 @@
 """The training loop. All random numbers depend only on seed, epoch, step and rank."""
 
 import math
-import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from decimal import Decimal
@@ -250,11 +249,6 @@ def log_metrics(state: TrainState, validation_set: Dataset | None) -> Metrics:
         with state.setup.autocast():
             loss, accuracy = evaluate(state.classifier, validation_set, state.setup.device)
         metrics |= {"validation_loss": loss, "validation_accuracy": accuracy}
-        random_guess = math.log(len(validation_set.classes))
-        if metrics["train_loss"] < random_guess < loss:
-            print(
-                f"warning: the validation loss is above {random_guess:.4f}, the loss of a random guess", file=sys.stderr
-            )
     text = "  ".join(f"{name.replace('_', ' ')} {value:.4g}" for name, value in metrics.items())
     if is_main_process() and not all(map(math.isfinite, metrics.values())):  # the others lose their connection to it
         lr = state.settings.learning_rate

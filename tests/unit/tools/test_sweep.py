@@ -12,7 +12,17 @@ from src.runtime.errors import PipelineError
 from src.runtime.files import write_text
 from tests.helpers import ROOT, run
 from tools import sweep
-from tools.sweep import FOLD, RECIPES, SEED, check_images, expand_grid, leaderboard, load_recipe, nearest_recipe
+from tools.sweep import (
+    FOLD,
+    RECIPES,
+    SEED,
+    check_images,
+    expand_grid,
+    leaderboard,
+    learning_curve,
+    load_recipe,
+    nearest_recipe,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -64,7 +74,6 @@ def test_leaderboard_ranks_by_validation_accuracy_and_counts_each_seed_once(monk
         ("c", "Success", 5000, 0, 3, 1, 0, 0.97, 0.92),  # the same seed again
         ("d", "Success", 5000, 0, 9, 0, 0, 0.95, 0.99),  # a better test accuracy does not lead
         ("e", "Success", 0, 0, 3, 0, 0, None, 0.999),  # no validation images
-        ("f", "Failed", 5000, 0, 7, 0, 0, None, None),
         ("g", "Success", 5000, 2, 3, 0, 0, 0.93, 0.9),  # folds count like seeds
         ("h", "Success", 5000, 2, 3, 0, 1, 0.95, 0.9),
     ]
@@ -80,6 +89,15 @@ def test_leaderboard_ranks_by_validation_accuracy_and_counts_each_seed_once(monk
         ["default", "train.validation=0", "0", "-", "-", "1", "99.90", "-"],
     ]
     assert leaderboard(table[:0], base) == "no experiment of this commit is done"
+
+
+def test_learning_curve_names_the_gain_of_the_last_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    rows = [(1, 400, 0.9), (0.25, 100, 0.5), (0.5, 200, 0.7), (0.5, 202, 0.8)]
+    done = pd.DataFrame(rows, columns=["train.fraction", "train_images", "validation_accuracy"])
+    expected = "75.00 % with 201 training images, 90.00 % with 400"
+    assert learning_curve(done) == f"validation accuracy: {expected}. Drawn in dvc_plots/learning_curve.png"
+    assert Path("dvc_plots/learning_curve.png").exists()
 
 
 def test_experiment_is_named_after_the_nearest_recipe() -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from src.data.dataset import Dataset
 from src.models.inference import evaluate
@@ -151,18 +151,6 @@ def test_validation_evaluates_the_network_of_this_step(new_state: NewState) -> N
     history = loop.train(state, random_dataset(38), validation_set, on_eval=on_eval)
     assert [(metrics["validation_loss"], metrics["validation_accuracy"]) for metrics in history] == seen
     assert len(seen) == 2
-
-
-def test_validation_loss_above_that_of_a_random_guess_is_a_warning(
-    new_state: NewState, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """Unless training has not started to work yet."""
-    state, warning = new_state(), "warning: the validation loss is above 2.3026, the loss of a random guess\n"
-    nn.init.constant_(state.classifier.net.fc2.bias[:1], 99.0)
-    for train_loss, expected in ((1.2, warning), (2.4, "")):
-        state.running_metrics += torch.tensor([32 * train_loss, 8, 32])
-        loop.log_metrics(state, random_dataset(20))
-        assert capsys.readouterr().err == expected
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf])
