@@ -55,7 +55,8 @@ def sample_augmentations(count: int, settings: AugmentationParams, generator: to
     matrix[flipped, 0] *= -1
     limits = (settings.brightness, settings.contrast, settings.saturation)
     color = torch.stack([1 + uniform(limit) for limit in limits], dim=1)
-    return SampledAugmentations(cropped, matrix, color, sample_rectangles(count, settings.erasing_prob, generator))
+    erased = sample_rectangles(count, settings.erasing_prob, generator)
+    return SampledAugmentations(cropped, matrix, color, erased)
 
 
 def sample_rectangles(count: int, probability: float, generator: torch.Generator) -> Tensor:
