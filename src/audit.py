@@ -22,8 +22,8 @@ SIMILAR = 0.99  # minimum correlation of near copies; 98 % of icons and their ha
 FLAT = 2  # standard deviation in gray levels; thumbnails with less have no near copies
 BLOCK = 256  # images that are compared with all others at once: 100 MB for 100,000 images
 
-Rows = list[tuple[str, str]]  # what was found (file, index of the image, or class), and a detail
-Findings = dict[tuple[str, str], Rows]  # by kind ("blank") and place: a split ("train") or a pair ("train and test")
+FindingRows = list[tuple[str, str]]  # what was found (a file, index or class), and a detail
+Findings = dict[tuple[str, str], FindingRows]  # by kind ("blank") and place ("train" or "train and test")
 
 
 def audit(splits: Mapping[str, Dataset]) -> tuple[dict[str, Any], Findings]:
@@ -69,32 +69,32 @@ def audit(splits: Mapping[str, Dataset]) -> tuple[dict[str, Any], Findings]:
     return report, findings
 
 
-def find_blank(split: Dataset) -> Rows:
+def find_blank(split: Dataset) -> FindingRows:
     """Return the images of one value."""
     return [(split.name(index), "") for index, image in enumerate(split.images) if (image == image[0, 0]).all()]
 
 
-def find_rare_classes(split: Dataset, is_training: bool) -> Rows:
+def find_rare_classes(split: Dataset, is_training: bool) -> FindingRows:
     """Return the classes with few training images, or without any image."""
     counts = split.counts()
     least = max(RARE, counts.max() / 10) if is_training else 1
     return [(split.classes[label], f"images: {counts[label]}") for label in np.flatnonzero(counts < least)]
 
 
-def find_small(split: Dataset, sizes: np.ndarray) -> Rows:
+def find_small(split: Dataset, sizes: np.ndarray) -> FindingRows:
     """Return the images that were enlarged to more than twice their size, uint32 [n, 2]."""
     small = np.flatnonzero(sizes.max(axis=1) * 2 < split.image_shape[1]).tolist()
     return [(split.name(index), "{} x {} pixels".format(*sizes[index])) for index in small]
 
 
-def find_dark(split: Dataset) -> Rows:
+def find_dark(split: Dataset) -> FindingRows:
     """Return the images without a bright pixel."""
     largest = split.images.reshape(len(split), -1).max(axis=1)
     dark = np.flatnonzero(largest < DARK).tolist()
     return [(split.name(index), f"largest value {largest[index]} of 255") for index in dark]
 
 
-def name_pairs(first: Dataset, second: Dataset, matches: Mapping[int, int], verb: str) -> Rows:
+def name_pairs(first: Dataset, second: Dataset, matches: Mapping[int, int], verb: str) -> FindingRows:
     """Return images of `second` and the images of `first` that they equal or resemble."""
     return [(second.name(index), f"{verb} {first.name(match)}") for index, match in matches.items()]
 

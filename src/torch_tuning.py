@@ -1,4 +1,4 @@
-"""Workarounds for the speed and the reproducibility of torch on CPUs. Nothing else depends on them."""
+"""Workarounds for the speed and the reproducibility of torch on CPUs."""
 
 import ctypes
 import inspect

@@ -20,19 +20,18 @@ def main(
     evaluate: EvaluateParams,
     compute: ComputeParams,
     prepared: Path,
-    model_path: Path,
-    predictions_path: Path,
+    model_dir: Path,
     metrics_dir: Path,
 ) -> None:
     device = set_up_device(compute).device
     test_set = load_split(prepared, "test")
-    classifier, _ = load_model(model_path)
+    classifier, _ = load_model(model_dir / "model.safetensors")
     classes, labels = test_set.classes, test_set.labels
     log_probabilities = predict(classifier.to(device), test_set.images, device)
     metrics = classification_metrics(labels, log_probabilities.numpy(), test_set.groups)
     predicted = log_probabilities.argmax(dim=1).numpy()
     predictions = predictions_table(test_set, log_probabilities, np.arange(len(labels)))
-    validation = read_predictions(predictions_path)
+    validation = read_predictions(model_dir / "validation.csv")
     if len(validation):
         is_right = (validation["actual"] == validation["predicted"]).to_numpy()
         threshold = choose_threshold(validation["confidence"].to_numpy(), is_right, evaluate.target_accuracy)

@@ -14,8 +14,8 @@ from src.runtime.cli import run_stage
 from src.runtime.files import write_text
 
 
-def main(prepared: Path, model_path: Path, margins_path: Path, metrics_dir: Path) -> None:
-    test_set = load_split(prepared, "test")
+def main(prepared: Path, model_dir: Path, metrics_dir: Path) -> None:
+    test_set, model_path = load_split(prepared, "test"), model_dir / "model.safetensors"
     with explain_damage("train", model_path, "a model of this pipeline"):
         _, metadata = load_tensors(model_path)
     names = ("inspect", "train", "evaluate")
@@ -28,7 +28,7 @@ def main(prepared: Path, model_path: Path, margins_path: Path, metrics_dir: Path
     plots.plot_confusion_matrix(metrics_dir / "confusion.png", confusion, test_set, predictions)
     plots.plot_confident_mistakes(metrics_dir / "mistakes.png", test_set, predictions)
     plots.plot_reliability(metrics_dir / "reliability.png", predictions)
-    suspicious = int((read_predictions(margins_path)["margin"] < 0).sum())
+    suspicious = int((read_predictions(model_dir / "margins.csv")["margin"] < 0).sum())
     write_text(metrics_dir / "model_card.md", model_card(metadata, model_path, reports, confusion, suspicious))
     print(f"wrote four plots and the model card to {metrics_dir}", flush=True)
 

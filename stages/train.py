@@ -28,9 +28,7 @@ def main(
     compute: ComputeParams,
     prepared: Path,
     checkpoints: Path,
-    model_path: Path,
-    predictions_path: Path,
-    margins_path: Path,
+    model_dir: Path,
     metrics_dir: Path,
 ) -> None:
     pool = load_split(prepared, "train")
@@ -58,12 +56,12 @@ def main(
     with explain_torch_errors(train.batch_size), checkpoint.exclusive():
         state = loop.create_train_state(net, train_set, train, augmentation, setup, model.pretrained)
         loop.train(state, train_set, validation_set, checkpoint, on_eval=write_metrics)
-        margins, rivals = loop.mean_margins(state)
+        margins, rivals = state.margins.mean()
         if is_main_process():
             log_probabilities = calibrate(state.classifier, validation_set, setup.device)
-            save_model(model_path, state.classifier, train_set, setup.environment, run)
-            write_table(predictions_path, predictions_table(validation_set, log_probabilities, held_out))
-            write_table(margins_path, margins_table(train_set, margins, rivals, training))
+            save_model(model_dir / "model.safetensors", state.classifier, train_set, setup.environment, run)
+            write_table(model_dir / "validation.csv", predictions_table(validation_set, log_probabilities, held_out))
+            write_table(model_dir / "margins.csv", margins_table(train_set, margins, rivals, training))
             checkpoint.remove()
 
 

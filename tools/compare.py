@@ -217,7 +217,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("runs", nargs=2, metavar=("A", "B"), help="a git revision, an experiment, or workspace")
     parser.add_argument("--gate", action="store_true", help="exit with status 1 if B is significantly worse")
-    parser.add_argument("--floor", type=float, default=0, metavar="ACCURACY", help="--gate, also if B is below it")
+    parser.add_argument(
+        "--floor",
+        type=float,
+        default=0,
+        metavar="ACCURACY",
+        help="--gate, and B must reach it",
+    )
     options = parser.parse_args()
     with exit_on_error():
         first, second = map(load_predictions, options.runs)

@@ -185,9 +185,10 @@ def main() -> None:
         experiments = load_experiments()
         done = experiments[experiments["State"] == "Success"]
         print(leaderboard(done, base))
-        is_swept = [any(job.items() <= row.items() for job in jobs.values()) for row in done.to_dict("records")]
-        if done[is_swept]["train.fraction"].nunique() > 1:
-            print(learning_curve(done[is_swept]))
+        rows = done.to_dict("records")
+        swept = pd.DataFrame([row for row in rows if any(job.items() <= row.items() for job in jobs.values())])
+        if len(swept) and swept["train.fraction"].nunique() > 1:
+            print(learning_curve(swept))
         if pending:
             hint = "dvc queue status   # failed: `dvc queue logs NAME`; running without a worker: `dvc queue kill NAME`"
             raise PipelineError(f"{len(pending)} of {len(jobs)} runs are not done", hint)

@@ -19,29 +19,27 @@ def split_training_images(pool: Dataset, settings: "TrainParams") -> tuple[np.nd
     """Return the indices of the images to train on and of those to validate on: int64 each.
 
     Args:
-        pool: all training images. A given validation split replaces `train.validation`.
+        pool: all training images. A given validation split replaces `train.validation` and `train.folds`.
         settings: validation, folds, fold and fraction.
 
     Raises:
         PipelineError: a class would have no image to train on.
     """
-    if settings.folds:
+    if pool.is_validation is not None and (settings.folds or settings.validation):
+        held_out = pool.is_validation.astype(bool)
+    elif settings.folds:
         held_out = assign_folds(pool, settings.folds) == settings.fold
         check_fold(pool, held_out, settings)
     elif not settings.validation:
         held_out = np.zeros(len(pool), bool)
-    elif pool.is_validation is not None:
-        held_out = pool.is_validation.astype(bool)
     else:
         held_out = stratified_split(pool.labels, settings.validation, pool.groups)
         check_split(held_out, pool.labels, pool.classes, settings.validation, "train.validation")
     training = np.flatnonzero(~held_out)
     if settings.fraction < 1:
-        count = round((1 - settings.fraction) * len(training))
         groups = None if pool.groups is None else pool.groups[training]
-        dropped = stratified_split(pool.labels[training], count, groups)
-        check_split(dropped, pool.labels[training], pool.classes, count, "train.fraction")
-        training = training[~dropped]
+        kept = stratified_split(pool.labels[training], round(settings.fraction * len(training)), groups)
+        training = training[kept]
     return training, np.flatnonzero(held_out)
 
 
@@ -115,7 +113,7 @@ def check_split(held_out: np.ndarray, labels: np.ndarray, classes: Sequence[str]
     """
     missing = {classes[label] for part in (held_out, ~held_out) for label in np.setdiff1d(labels, labels[part])}
     if missing:
-        value = {"prepare.test": 0.2, "train.fraction": 0.5}.get(parameter, len(labels) // 10)
+        value = 0.2 if parameter == "prepare.test" else len(labels) // 10
         raise PipelineError(
             f"{parameter} holds out {count:,} of {len(labels):,} images, which would leave one of the splits without "
             f"images of class {', '.join(sorted(missing))}",

@@ -44,7 +44,8 @@ def model_card(
         count, accuracy = training["validation_images"], training["validation_accuracy"]
         validation = f"| accuracy on {count:,} validation images | {accuracy:.4f} |\n"
     height, width, *color = audit["test"]["shape"]
-    copies = [audit[key].get("train and test", 0) for key in audit if key.endswith("cross_split_duplicates")]
+    copies = {key: audit[key].get("train and test", 0) for key in audit if key.endswith("cross_split_duplicates")}
+    or_near = " or near copies" if "near_cross_split_duplicates" in copies else ""
     return f"""---
 {_front_matter(metadata, evaluation)}---
 
@@ -60,7 +61,7 @@ Classifies {"color" if color else "gray"} images of {height} x {width} pixels in
 ## Metrics
 
 {markdown_table([f"on {audit['test']['images']:,} test images", ""], _metrics(evaluation))}
-{validation}| test images that are copies or near copies of training images | {sum(copies):,} |
+{validation}| test images that are copies{or_near} of training images | {sum(copies.values()):,} |
 
 The least accurate classes:
 

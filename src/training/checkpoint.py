@@ -22,7 +22,6 @@ from src.training.distributed import all_reduce_max, all_reduce_sum, broadcast_i
 if TYPE_CHECKING:
     from src.training.loop import Metrics, TrainState
 
-SUMS = ("running_metrics", "margins")  # in each process, over its part of the images
 SECONDS = 10  # between saves; a killed run loses about this much
 
 
@@ -81,8 +80,11 @@ class Checkpoint:
         Raises:
             OSError: the disk is full. The previous checkpoint is kept.
         """
-        tensors = _tensors(state) | {name: all_reduce_sum(getattr(state, name)) for name in SUMS}
-        tensors["rivals"] = all_reduce_max(state.rivals)
+        tensors = _tensors(state) | {
+            "running_metrics": all_reduce_sum(state.running_metrics),
+            "margins": all_reduce_sum(state.margins.sums),
+            "rivals": all_reduce_max(state.margins.rivals),
+        }
         if is_main_process():
             save_tensors(self.path, to_arrays(tensors), {"step": state.step, "history": history})
         self.saved_at = time.monotonic()
@@ -137,10 +139,11 @@ def _restore_tensors(state: "TrainState", tensors: dict[str, Tensor]) -> None:
     The file holds contiguous tensors, and `Optimizer.load_state_dict` would keep that layout. Training uses
     channels_last, and a different layout may change the last bits.
     """
-    for name in (*SUMS, "rivals"):
-        tensor = tensors.pop(name)
-        if is_main_process():  # rank 0 holds the global sums; the others start at 0
-            getattr(state, name).copy_(tensor)
+    values = {"running_metrics": state.running_metrics, "margins": state.margins.sums, "rivals": state.margins.rivals}
+    for name, value in values.items():
+        saved = tensors.pop(name)
+        if is_main_process():  # rank 0 holds those of all processes; the others start at 0
+            value.copy_(saved)
     net_state = state.classifier.net.state_dict()
     for key, tensor in tensors.items():
         prefix, rest = key.split("/", 1)

@@ -29,7 +29,6 @@ from src.runtime.errors import PipelineError
 from src.runtime.signals import defer_signals
 from src.training.checkpoint import Checkpoint
 from src.training.distributed import (
-    all_reduce_max,
     all_reduce_sum,
     any_rank,
     is_main_process,
@@ -37,7 +36,7 @@ from src.training.distributed import (
     world_size,
     wrap_ddp,
 )
-from src.training.loss import class_weights, image_losses, label_margins
+from src.training.loss import LabelMargins, class_weights, image_losses
 from src.training.optim import build_optimizers, lr_factor, set_lr
 
 # epoch (epochs done, as 0.34), learning_rate, train_loss, train_accuracy, validation_loss, validation_accuracy
@@ -51,7 +50,7 @@ class TrainState:
 
     Attributes:
         classifier: the network with its normalization and test-time augmentation.
-        model: the module that training calls: the network, or DistributedDataParallel around it.
+        parallel_net: the module that training calls: the network, or DistributedDataParallel around it.
         optimizers: together they hold each trainable parameter once.
         settings: the section `train` of params.yaml.
         augmentation: the section `augmentation` of params.yaml.
@@ -61,13 +60,12 @@ class TrainState:
         total_steps: optimizer steps of the run. The last epoch may be partial.
         class_weights: weight of each class in the loss, float32 [classes].
         running_metrics: loss, correct predictions and images since the last evaluation, float64 [3] (float32 on mps).
-        margins: sum of the margins of each training image, and number of its steps, float64 [2, n] (float32 on mps).
-        rivals: step * classes + class of the largest other logit, of the last step of each image, int64 [n].
+        margins: how clearly the network preferred each training label so far.
         step: steps done.
     """
 
     classifier: Classifier
-    model: nn.Module
+    parallel_net: nn.Module
     optimizers: list[Optimizer]
     settings: TrainParams
     augmentation: AugmentationParams
@@ -77,8 +75,7 @@ class TrainState:
     total_steps: int
     class_weights: Tensor
     running_metrics: Tensor
-    margins: Tensor
-    rivals: Tensor
+    margins: LabelMargins
     step: int = 0
 
 
@@ -100,7 +97,7 @@ def create_train_state(
     dtype = torch.float32 if setup.device.type == "mps" else torch.float64
     return TrainState(
         classifier=Classifier(net, normalization, settings.test_time_augmentation),
-        model=wrap_ddp(net),
+        parallel_net=wrap_ddp(net),
         optimizers=build_optimizers(net, settings, setup.precision),
         settings=settings,
         augmentation=augmentation,
@@ -111,8 +108,7 @@ def create_train_state(
         total_steps=math.ceil(steps_per_epoch * Decimal(str(settings.epochs))),
         class_weights=class_weights(train_set.counts(), settings.class_weight).to(setup.device),
         running_metrics=torch.zeros(3, dtype=dtype, device=setup.device),
-        margins=torch.zeros(2, len(train_set), dtype=dtype, device=setup.device),
-        rivals=torch.zeros(len(train_set), dtype=torch.int64, device=setup.device),
+        margins=LabelMargins(len(train_set), len(train_set.classes), setup.device),
     )
 
 
@@ -179,9 +175,9 @@ def train_step(state: TrainState, indices: Tensor, images: Tensor, labels: Tenso
     settings = state.settings
     set_lr(state.optimizers, lr_factor(state.step, state.total_steps, state.steps_per_epoch, settings))
     seed_random_layers(derive_seed(settings.seed, RANDOM_LAYERS, state.step, rank()), state.setup.device)
-    state.model.train()
+    state.parallel_net.train()
     with state.setup.autocast():
-        output = state.model(images)
+        output = state.parallel_net(images)
     output = output.float()
     losses = image_losses(output, labels, settings.label_smoothing) * state.class_weights[labels]
     for optimizer in state.optimizers:
@@ -195,9 +191,7 @@ def train_step(state: TrainState, indices: Tensor, images: Tensor, labels: Tenso
         correct = (output.argmax(dim=1) == labels).sum()
         metrics = torch.stack([loss, correct, torch.full_like(correct, len(labels))])
         state.running_metrics += metrics.to(state.running_metrics.dtype)
-        margins, rivals = label_margins(output, labels)
-        state.margins[:, indices] += torch.stack([margins, torch.ones_like(margins)]).to(state.margins.dtype)
-        state.rivals[indices] = state.step * output.shape[1] + rivals
+        state.margins.add(indices, output, labels, state.step)
 
 
 def iterate_batches(state: TrainState, train_set: Dataset) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
@@ -259,19 +253,6 @@ def log_metrics(state: TrainState, validation_set: Dataset | None) -> Metrics:
     if is_main_process():
         print(text, flush=True)
     return metrics
-
-
-def mean_margins(state: TrainState) -> tuple[Tensor, Tensor]:
-    """Return the mean margin of each training image over its steps, and the class that rivaled its label last.
-
-    All processes have to call it.
-
-    Returns:
-        float64 [n] (float32 on mps), NaN for images without a step, and int64 [n], on the CPU.
-    """
-    sums, steps = all_reduce_sum(state.margins).cpu()
-    num_classes = len(state.class_weights)
-    return sums / steps, all_reduce_max(state.rivals).cpu() % num_classes
 
 
 def evaluation_steps(state: TrainState) -> set[int]:

@@ -2,7 +2,6 @@
 
 import os
 import re
-import shlex
 import shutil
 from pathlib import Path
 
@@ -15,16 +14,16 @@ def test_experiment_in_a_copy_imports_the_code_of_the_copy_and_finds_the_raw_fil
     """Another split needs the raw files. The copy of the tree has no data/raw, and there is no network."""
     marker, code = clone / "imported.txt", clone / "src/data/dataset.py"
     code.write_text(f"{code.read_text()}\n\nimport pathlib\n\npathlib.Path({str(marker)!r}).write_text(__file__)\n")
-    run(["dvc", "exp", "run", "--temp", "--name", "other-split", "-S", "prepare.seed=1", "prepare"], clone)
+    run(["dvc", "exp", "run", "--temp", "--name", "other-split", "-S", "prepare.test=0.2", "prepare"], clone)
     assert "other-split" in run(["dvc", "exp", "show", "--csv", "--only-changed"], clone).stdout
     assert "other-split" not in run(["git", "status", "--porcelain"], clone).stdout
     assert clone / ".dvc/tmp/exps" in Path(marker.read_text()).parents
 
 
-def test_failed_experiment_repeats_its_command_and_is_undone_as_written(clone: Path) -> None:
+def test_failed_experiment_is_named_in_its_hint_and_is_undone_as_written(clone: Path) -> None:
     command = ["dvc", "exp", "run", "--name", "odd", "-S", "train.batch_size=93"]
     done = run(command, clone, check=False)
-    assert f"hint: {shlex.join(command)} -S train.batch_size=94   # or" in done.stderr
+    assert "hint: dvc exp run --name odd -S train.batch_size=94   # or" in done.stderr
     (undo,) = re.findall("`(touch params.yaml [^`]*)`", (ROOT / "docs/workflow.md").read_text())
     run(["bash", "-c", undo], clone)
     assert not run(["git", "status", "--porcelain"], clone).stdout

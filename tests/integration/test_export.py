@@ -13,10 +13,10 @@ from PIL import Image
 from torch import nn
 
 from src.data.dataset import save_dataset
+from src.models import inference
 from src.models.inference import Classifier
 from src.models.registry import create_model
 from src.preprocessing import Normalization
-from src.runtime.errors import PipelineError
 from src.sources.image_file import load_images
 from tests.helpers import DIGITS, ROOT, random_dataset, run, save_random_model
 from tools import export, predict
@@ -31,8 +31,9 @@ EXPORT = ["python", "-m", "tools.export", "model.onnx"]
     [("dash", (1, 28, 28), True), ("mobilenet_v3_small", (3, 32, 32), False)],
 )
 def test_onnx_file_gives_the_probabilities_of_torch_for_any_batch_size(
-    name: str, shape: tuple[int, int, int], test_time_augmentation: bool
+    name: str, shape: tuple[int, int, int], test_time_augmentation: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(inference, "UNSURE", 0.1)  # some predictions of a random network are sure
     torch.manual_seed(0)
     net = create_model(name, 10, shape)
     with torch.no_grad():
@@ -83,10 +84,3 @@ def test_script_in_your_data_md_reads_and_classifies_images_as_predict_does(
     assert capsys.readouterr().out == expected
     arrays = [array for array, _ in load_images([Path(name) for name in names], 32, channels, fit)]
     assert all(np.array_equal(found["read"](name), array) for name, array in zip(names, arrays, strict=True))
-
-
-def test_network_of_more_than_2_gb_is_an_error() -> None:
-    with torch.device("meta"):  # without memory for its weights
-        net = create_model("vit_h_14", 10, (3, 224, 224))
-    with pytest.raises(PipelineError, match=r"2,5\d\d,\d{3},\d{3} bytes.*\nhint: dvc exp run -S model.name=resnet18"):
-        to_onnx(net, np.zeros((2, 224, 224, 3), np.uint8), {})

@@ -28,7 +28,7 @@ def test_actions_are_pinned_by_commit_and_checkout_keeps_no_token() -> None:
     assert checkout["with"]["persist-credentials"] is False
 
 
-@pytest.mark.parametrize("name", ["compare", "export", "predict", "sweep"])
+@pytest.mark.parametrize("name", ["compare", "export", "labels", "predict", "sweep"])
 def test_help_of_each_tool_has_an_example(name: str) -> None:
     """Its docstring is the description in --help."""
     text = (ROOT / f"tools/{name}.py").read_text()

@@ -100,11 +100,11 @@ def test_precision_is_bfloat16_if_native(
 def test_portable_restarts_with_avx2_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
     calls = []
     monkeypatch.setattr(os, "execve", lambda *args: calls.append(args) or sys.exit())
-    monkeypatch.setattr(sys, "orig_argv", ["python", "-m", "stages.train", "--model-path", "m"])
+    monkeypatch.setattr(sys, "orig_argv", ["python", "-m", "stages.train", "--model-dir", "m"])
     use_portable_kernels(compute(portable=False))
     with pytest.raises(SystemExit):
         use_portable_kernels(compute(portable=True))
-    command = [sys.executable, "-m", "stages.train", "--model-path", "m"]
+    command = [sys.executable, "-m", "stages.train", "--model-dir", "m"]
     assert calls == [(sys.executable, command, {**os.environ, **PORTABLE_ENVIRONMENT})]
 
 

@@ -87,6 +87,13 @@ def test_without_validation_images_all_are_trained_on(params: SimpleNamespace) -
     assert (training.tolist(), validation.tolist()) == (list(range(9)), [])
 
 
+def test_given_validation_images_replace_folds(params: SimpleNamespace) -> None:
+    given = np.arange(9) < 3
+    pool = Dataset(np.zeros((9, 2, 2), np.uint8), labels(8, 1), CLASSES[:2], is_validation=given.astype(np.uint8))
+    assert split_training_images(pool, settings(params, folds=5))[1].tolist() == [0, 1, 2]
+    assert split_training_images(pool, settings(params))[1].tolist() == []
+
+
 def test_members_of_a_group_are_held_out_together() -> None:
     groups = np.array([0, 0, 1, 2, 2, 2, 0, 3, 4, 5, 4, 5])
     held_out = stratified_split(labels(6, 6), 4, groups)

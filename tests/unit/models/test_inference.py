@@ -6,6 +6,7 @@ import torch.nn.functional as F
 from torch import nn
 from torchvision.transforms.v2.functional import affine
 
+from src.models import inference
 from src.models.inference import EVALUATION_BATCH, Classifier, evaluate, get_correct_prediction_count, predict
 from src.models.registry import create_model
 from src.preprocessing import Normalization
@@ -52,8 +53,8 @@ def test_loss_and_accuracy_are_means_over_images_not_batches() -> None:
 
 
 @pytest.mark.parametrize("channels", [1, 3])
-def test_augmented_probabilities_are_the_mean_over_five_copies(channels: int) -> None:
-    """torchvision's `affine` shifts an image in the same way."""
+def test_unsure_probabilities_are_the_mean_over_five_copies(channels: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """torchvision's `affine` shifts an image in the same way. Two of four predictions are unsure."""
     classifier = plain(create_model("resnet18", 10, (channels, 32, 32)), channels)
     images = random_dataset(4, side=32, channels=channels).images
     planes = torch.from_numpy(images).view(4, 32, 32, channels).permute(0, 3, 1, 2)
@@ -62,10 +63,14 @@ def test_augmented_probabilities_are_the_mean_over_five_copies(channels: int) ->
         for x, y in ((0, 0), (0, 1), (0, -1), (1, 0), (-1, 0))
     ]
     alone, *shifted = (predict(classifier, copy, CPU).exp() for copy in copies)
+    first, second = alone.log().topk(2, dim=1).values.T
+    monkeypatch.setattr(inference, "UNSURE", (first - second).sort().values[1:3].mean().item())
+    unsure = first - second < inference.UNSURE
     classifier.test_time_augmentation = True
     found = predict(classifier, images, CPU).exp()
-    assert torch.allclose(found, torch.stack([alone, *shifted]).mean(dim=0), atol=1e-6)
-    assert (found - alone).abs().max() > 1e-4
+    assert torch.allclose(found[unsure], torch.stack([alone, *shifted]).mean(dim=0)[unsure], atol=1e-6)
+    assert (found - alone).abs().amax(dim=1).gt(1e-4).tolist() == unsure.tolist()
+    assert unsure.sum() == 2
 
 
 def test_correct_predictions_are_counted() -> None:

@@ -81,7 +81,7 @@ def test_card_lists_every_number_of_the_evaluation(tmp_path: Path) -> None:
 | loss | 0.0149 |
 | errors | 1,234 |
 | accuracy on 5,000 validation images | 0.9972 |
-| test images that are copies or near copies of training images | 0 |
+| test images that are copies of training images | 0 |
 """
     assert expected in card(tmp_path)
 

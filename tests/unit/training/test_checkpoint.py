@@ -72,7 +72,7 @@ def test_resumed_training_ends_in_the_same_weights_and_history(
         assert train(resumed, data, validation_set, checkpoint_in(tmp_path / str(stop))) == history
         for name, tensor in whole.classifier.net.state_dict().items():
             assert torch.equal(resumed.classifier.net.state_dict()[name], tensor), (stop, name)
-        assert all(map(torch.equal, loop.mean_margins(resumed), loop.mean_margins(whole)))
+        assert all(map(torch.equal, resumed.margins.mean(), whole.margins.mean()))
 
 
 def test_restored_optimizer_state_is_on_the_device_of_the_weights(new_state: NewState, tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ from src.params.base import load_sections
 from src.params.train import TrainParams
 from src.runtime.errors import PipelineError
 from src.training import distributed
-from src.training.loop import create_train_state, mean_margins, train
+from src.training.loop import create_train_state, train
 from tests.helpers import ROOT, create_once, random_dataset
 
 CPU = torch.device("cpu")
@@ -45,7 +45,7 @@ def first_steps(switched_on: str) -> tuple[float, list[float], list[int]]:
     net = create_model("net", 10, data.image_shape)  # without batch norm, whose statistics are per process
     state = create_train_state(net, data, settings, augmentation, SETUP)
     (metrics,) = train(state, data)
-    margins, rivals = mean_margins(state)
+    margins, rivals = state.margins.mean()
     return metrics["train_loss"], margins.tolist(), rivals.tolist()
 
 
@@ -131,7 +131,7 @@ def test_hosts_that_disagree_are_an_error(found: list[dict[str, Any]]) -> None:
 def launch(params: SimpleNamespace, monkeypatch: pytest.MonkeyPatch) -> Callable[..., mock.Mock]:
     """Call `replace_with_torchrun`, and return the fake `os.execve`."""
     monkeypatch.delenv("WORLD_SIZE", raising=False)
-    monkeypatch.setattr(sys, "orig_argv", ["python", "-m", "stages.train", "--model-path", "m"])
+    monkeypatch.setattr(sys, "orig_argv", ["python", "-m", "stages.train", "--model-dir", "m"])
     monkeypatch.setattr(os, "execve", execve := mock.Mock())
 
     def call(processes: int, device: torch.device = CPU) -> mock.Mock:
@@ -151,7 +151,7 @@ def test_torchrun_starts_several_processes_and_not_again_in_its_workers(
     monkeypatch.delenv("WORLD_SIZE")
     _, command, environment = launch(2).call_args.args
     torchrun = ["-m", "src.training.launch", "--standalone", "--nproc-per-node=2"]
-    assert command == [sys.executable, *torchrun, "-m", "stages.train", "--model-path", "m"]
+    assert command == [sys.executable, *torchrun, "-m", "stages.train", "--model-dir", "m"]
     assert environment["OMP_NUM_THREADS"] == "3"
 
 

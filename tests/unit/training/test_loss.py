@@ -1,10 +1,12 @@
 """The training loss."""
 
+import math
+
 import numpy as np
 import pytest
 import torch
 
-from src.training.loss import class_weights, image_losses, label_margins
+from src.training.loss import LabelMargins, class_weights, image_losses
 
 OUTPUT = torch.tensor([[2.0, 0.0, 0.0], [0.0, 3.0, 1.0]])
 
@@ -23,8 +25,12 @@ def test_label_smoothing_equals_labels_of_several_classes() -> None:
 
 
 def test_margin_is_the_distance_to_the_largest_other_output() -> None:
-    margins, rivals = label_margins(OUTPUT, torch.tensor([0, 2]))
-    assert (margins.tolist(), rivals.tolist()[1]) == ([2, -2], 1)
+    margins = LabelMargins(3, 3, torch.device("cpu"))
+    margins.add(torch.tensor([0, 2]), OUTPUT, torch.tensor([0, 2]), step=1)
+    margins.add(torch.tensor([2, 0]), OUTPUT, torch.tensor([1, 0]), step=2)
+    means, rivals = margins.mean()
+    assert means.tolist() == [(2 - 3) / 2, pytest.approx(math.nan, nan_ok=True), (-2 - 2) / 2]
+    assert rivals.tolist()[::2] == [1, 0]
 
 
 def test_class_weights_raise_rare_classes_and_have_a_mean_of_1() -> None:
