@@ -103,8 +103,6 @@ def find_copies(first: list[bytes], second: list[bytes], within: bool) -> dict[i
     """Map the index of each item of `second` that is in `first` to its first index there.
 
     Args:
-        first: the items to search.
-        second: the items to find.
         within: `first` and `second` are the same list; only earlier items count.
     """
     positions = {item: index for index, item in reversed(list(enumerate(first)))}
@@ -161,9 +159,6 @@ def check_audit(report: Mapping[str, Any], findings: Findings, settings: Inspect
     """Check the result of `audit`.
 
     Args:
-        report: the first result of `audit`.
-        findings: the second result of `audit`.
-        settings: the section `inspect` of params.yaml, with the accepted numbers of findings.
         source: the folder of the data, for the error message.
 
     Raises:

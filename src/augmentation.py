@@ -89,7 +89,6 @@ def augment(
         augmentations: one per image, on the CPU.
         mean: the value of erased pixels, per channel.
         border: the value of pixels from outside the image, per channel.
-        interpolation: "nearest" or "bilinear".
     """
     outside = channel_values(border, images.device)  # warp fills with 0
     images = warp(images - outside, augmentations, interpolation) + outside
@@ -128,7 +127,6 @@ def warp(images: Tensor, augmentations: SampledAugmentations, interpolation: str
     Args:
         images: float32 [batch, channels, height, width].
         augmentations: one per image; only `cropped` and `matrix` are used.
-        interpolation: "nearest" or "bilinear".
     """
     height, width = images.shape[-2:]
     cropped, linear, offset = augmentations.cropped, augmentations.matrix[..., :2], augmentations.matrix[..., 2:]
@@ -175,9 +173,7 @@ def erase(images: Tensor, erased: Tensor, mean: Sequence[float]) -> Tensor:
     """Set a rectangle of each float image [batch, channels, height, width] to the mean of each channel.
 
     Args:
-        images: pixels from 0 to 1.
         erased: float32 [batch, 4], top, left, bottom and right, from 0 to 1.
-        mean: one number per channel.
     """
     height, width = images.shape[-2:]
     rows, columns = ((torch.arange(side, device=images.device) + 0.5) / side for side in (height, width))

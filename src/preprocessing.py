@@ -32,7 +32,6 @@ def normalize(pixels: Tensor, stats: Normalization) -> Tensor:
 
     Args:
         pixels: float32 [batch, channels, height, width], from 0 to 1.
-        stats: mean and standard deviation of each channel.
     """
     mean, std = (channel_values(numbers, pixels.device) for numbers in (stats.mean, stats.std))
     return (pixels - mean) / std

@@ -37,9 +37,7 @@ class Comparison:
     """The differences between two runs on the same test images.
 
     Attributes:
-        runs: their names.
         correct: bool columns `first` and `second`: which images each run classifies correctly.
-        groups: integers [n], the group of each image, or None.
         flipped: images that only one run classifies correctly, first those that the second run gets wrong. Both groups
             have the `MAX_SHOWN` images with the highest confidence in a wrong class.
         lost: how many images only the first run classifies correctly.
@@ -85,11 +83,6 @@ def diff_params(first: str, second: str) -> pd.DataFrame:
 def compare(runs: list[str], first: pd.DataFrame, second: pd.DataFrame) -> Comparison:
     """Compare the predictions of two runs.
 
-    Args:
-        runs: their names.
-        first: what `load_predictions` returns for the first run.
-        second: the same for the second run.
-
     Raises:
         PipelineError: the test images differ.
     """
@@ -121,7 +114,6 @@ def sign_flip_test(gain: np.ndarray, groups: np.ndarray) -> float:
 
     Args:
         gain: integers [n], 1 if only the second model classifies an image correctly, -1 if only the first.
-        groups: integers [n].
     """
     gains = np.bincount(np.unique(groups, return_inverse=True)[1], weights=gain)
     gains = gains[gains != 0]
@@ -154,12 +146,7 @@ def to_markdown(table: pd.DataFrame) -> str:
 
 
 def format_report(result: Comparison, changed_params: pd.DataFrame) -> str:
-    """Return the comparison as Markdown.
-
-    Args:
-        result: what `compare` returns.
-        changed_params: what `diff_params` returns.
-    """
+    """Return the comparison as Markdown."""
     first, second = result.runs
     intervals = {run: accuracy_interval(result.correct[run].to_numpy(), result.groups) for run in result.correct}
     accuracy = pd.DataFrame(intervals, ["low", "high"]).T
@@ -185,12 +172,7 @@ def format_report(result: Comparison, changed_params: pd.DataFrame) -> str:
 
 
 def draw_flipped(result: Comparison, predictions: pd.DataFrame) -> str:
-    """Draw the flipped images, and return a sentence that says where.
-
-    Args:
-        result: what `compare` returns.
-        predictions: what `load_predictions` returns, to check that the working tree has the same test set.
-    """
+    """Draw the flipped images, and return a sentence that says where."""
     test_set = load_dataset(TEST_SET) if TEST_SET.exists() else None
     expected = [list(predictions.get("file", [])), list(predictions["actual"])]
     if not test_set or [list(test_set.files), [test_set.classes[label] for label in test_set.labels]] != expected:

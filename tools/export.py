@@ -33,9 +33,7 @@ def to_onnx(model: nn.Module, images: np.ndarray, metadata: dict[str, str]) -> b
     """Return an ONNX model for any batch size.
 
     Args:
-        model: maps images to probabilities.
         images: uint8, an example of two images or more.
-        metadata: text by key.
     """
     with warnings.catch_warnings(action="ignore"):  # deprecations inside torch's exporter
         program = torch.onnx.export(
@@ -56,8 +54,6 @@ def compare(model: nn.Module, exported: bytes, images: np.ndarray) -> float:
     """Return the largest difference between a probability of torch and the same one of onnxruntime.
 
     Args:
-        model: maps images to probabilities.
-        exported: the same model as ONNX.
         images: uint8 [n, height, width] or [n, height, width, 3].
     """
     session = onnxruntime.InferenceSession(exported, providers=["CPUExecutionProvider"])

@@ -121,7 +121,6 @@ def nearest_recipe(experiment: Mapping[str, Any], base: Values) -> str:
     """Return the name of the recipe with the fewest differences from an experiment, and these differences.
 
     Args:
-        experiment: a row of `load_experiments`.
         base: params.yaml of this commit, which the recipes change.
     """
     differences = {}
@@ -137,7 +136,6 @@ def leaderboard(done: pd.DataFrame, base: Values) -> str:
     """Rank recipes by their mean validation accuracy in %. The test accuracy is shown, but decides nothing.
 
     Args:
-        done: successful experiments.
         base: params.yaml of this commit.
     """
     done = done.assign(

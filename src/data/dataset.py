@@ -37,7 +37,6 @@ class Dataset:
     Attributes:
         images: uint8 [n, height, width] for gray images, or [n, height, width, 3] for RGB.
         labels: uint8 or uint16 [n], indices into `classes`.
-        classes: the class names.
         files: the path of each image in its source folder, or empty.
         sizes: uint32 [n, 2], width and height of each source image in pixels, or None.
         source: `prepare.dataset`, from which the images come.

@@ -19,7 +19,6 @@ def image_columns(dataset: Dataset, indices: np.ndarray) -> dict[str, Sequence[o
     """Return the columns `index`, `actual`, and `file` and `group` if the images have them.
 
     Args:
-        dataset: the images.
         indices: the number of each image in its file.
     """
     columns: dict[str, Sequence[object]] = {
@@ -36,7 +35,6 @@ def predictions_table(
     """Return a column per name: what the model predicts for each image, and the probability of its given class.
 
     Args:
-        dataset: the images.
         log_probabilities: float32 [n, classes].
         indices: the number of each image in its file.
     """
@@ -55,9 +53,7 @@ def margins_table(
     """Return a column per name: the mean margin of each training image, and the class that rivaled its label last.
 
     Args:
-        dataset: the training images.
         margins: [n], NaN for images without a training step, which the table leaves out.
-        rivals: int64 [n].
         indices: the number of each image in its file.
     """
     seen = np.flatnonzero(~margins.isnan())

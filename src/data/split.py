@@ -20,7 +20,6 @@ def split_training_images(pool: Dataset, settings: "TrainParams") -> tuple[np.nd
 
     Args:
         pool: all training images. A given validation split replaces `train.validation` and `train.folds`.
-        settings: validation, folds, fold and fraction.
 
     Raises:
         PipelineError: a class would have no image to train on.
@@ -104,8 +103,6 @@ def check_split(held_out: np.ndarray, labels: np.ndarray, classes: Sequence[str]
     Args:
         held_out: bool [n].
         labels: the class of each image, integers [n].
-        classes: the class names.
-        count: the number of images that should be held out.
         parameter: the name of the parameter that sets `count`.
 
     Raises:

@@ -51,7 +51,6 @@ def per_class_metrics(labels: np.ndarray, predicted: np.ndarray, num_classes: in
     Args:
         labels: integers [n], class indices.
         predicted: integers [n], class indices.
-        num_classes: number of classes.
     """
     images, predictions, correct = (
         np.bincount(indices, minlength=num_classes) for indices in (labels, predicted, labels[labels == predicted])
@@ -126,7 +125,6 @@ def choose_threshold(confidence: np.ndarray, correct: np.ndarray, target_accurac
     Args:
         confidence: float [n], from 0 to 1, of validation images.
         correct: bool [n].
-        target_accuracy: from 0 to 1.
     """
     order = np.argsort(-confidence, kind="stable")
     accuracy = np.cumsum(correct[order]) / np.arange(1, len(order) + 1)

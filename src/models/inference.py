@@ -30,7 +30,6 @@ class Classifier(nn.Module):
         net: maps normalized images to logits or log-probabilities.
         normalization: mean and standard deviation of the pixels that the network was trained with.
         test_time_augmentation: whether to average unsure predictions over shifted copies.
-        temperature: the logits are divided by it.
     """
 
     def __init__(
@@ -85,9 +84,7 @@ def predict(classifier: Classifier, images: np.ndarray, device: torch.device) ->
     """Return log-probabilities, float32 [n, classes] on the CPU.
 
     Args:
-        classifier: a classifier on `device`.
         images: uint8 [n, height, width] or [n, height, width, 3].
-        device: where to compute.
     """
     classifier.eval()
     size = batch_size(images)

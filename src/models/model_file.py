@@ -26,8 +26,6 @@ class ModelMetadata(Section):
         input_shape: channels, height and width of an image.
         source: `prepare.dataset` of the training images.
         fit: how image files are fitted into this shape: pad, crop or stretch.
-        normalization: mean and standard deviation of the pixels.
-        test_time_augmentation: whether to average over shifted copies of an image.
         temperature: the logits are divided by it.
         environment: device, precision, threads and torch version of the training run.
         run: the parameters of training that are not 0, false or empty, and the SHA-256 of the training images.
@@ -51,9 +49,6 @@ def save_model(
     """Write weights and metadata.
 
     Args:
-        path: the file.
-        classifier: the trained network with its normalization.
-        train_set: the data set it was trained on.
         environment: what `DeviceSetup.environment` returns.
         run: what `describe_run` returns.
     """

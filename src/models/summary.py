@@ -11,10 +11,6 @@ def model_summary(net: nn.Module, input_shape: tuple[int, ...]) -> str:
 
     Layers are the modules with parameters of their own, in the order they run. As in torchsummary, the forward/backward
     pass counts each output twice, at 4 bytes per number.
-
-    Args:
-        net: the network.
-        input_shape: channels, height and width.
     """
     rows: list[tuple[str, list[int], int]] = []
     counted: set[nn.Parameter] = set()

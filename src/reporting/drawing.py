@@ -63,10 +63,8 @@ def draw_image_grid(path: Path, images: np.ndarray, captions: Sequence[str], tit
     """Draw images in rows of at most `columns`, with captions above them.
 
     Args:
-        path: the PNG file.
         images: pixels from 0 to 255 [n, height, width] or [n, height, width, 3].
         captions: one per image. Long lines are shortened.
-        title: of the figure.
         columns: the maximum number. Few or large images and long captions reduce it to five.
     """
     texts = [[shorten(line) for line in caption.split("\n")] for caption in captions]

@@ -29,8 +29,6 @@ def model_card(
     """Return the model card in Markdown.
 
     Args:
-        metadata: of the model file.
-        model_path: the model file.
         reports: the contents of metrics/inspect.json, train.json and evaluate.json by stage. Each number of `evaluate`
             becomes a row, with the interval from `<name>_low` to `<name>_high` if there is one.
         confusion: number of test images by actual class (rows) and predicted class (columns).

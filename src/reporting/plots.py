@@ -23,7 +23,6 @@ def plot_train_test_metrics(path: Path, history: pd.DataFrame) -> None:
     """Draw loss and accuracy over epochs in a 2 x 2 grid.
 
     Args:
-        path: the PNG file.
         history: `epoch`, and loss and accuracy of `train` and, if there are validation images, `validation`.
     """
     colors = {"train": BLUE, "validation": VERMILION}
@@ -49,9 +48,7 @@ def plot_confusion_matrix(path: Path, confusion: pd.DataFrame, test: Dataset, pr
     """Draw the confusion matrix of the `MAX_CLASSES` most confused classes, with a mistake in each cell that has some.
 
     Args:
-        path: the PNG file.
         confusion: number of images by actual class (rows) and predicted class (columns).
-        test: the test set.
         predictions: one row per image of the test set: `index`, `actual`, `predicted`, `confidence`.
     """
     counts = confusion.to_numpy()

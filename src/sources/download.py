@@ -32,7 +32,6 @@ class DatasetSpec:
     """The content of a file in data/sources.
 
     Attributes:
-        classes: the class names.
         torchvision: name of the class in torchvision.datasets that knows the mirrors, or "".
         package: a Python package that contains the files, as a requirement with its hash, or "".
         sha256: SHA-256 of each uncompressed file, by file name.

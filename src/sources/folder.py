@@ -27,8 +27,6 @@ def read_folder(folder: Path, settings: PrepareParams, scratch: Path) -> tuple[D
     Hidden files and files that Windows adds are ignored. The images are in a temporary file, not in memory.
 
     Args:
-        folder: the images.
-        settings: the section `prepare` of params.yaml.
         scratch: where to create the temporary file.
 
     Returns:

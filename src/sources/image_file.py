@@ -68,7 +68,6 @@ def _decode(file: Path | BinaryIO, mode: str, least: int) -> tuple[Image.Image, 
     """Read an image, rotated by its EXIF orientation, with transparent pixels white, and its original size.
 
     Args:
-        file: the image file.
         mode: "L" or "RGB".
         least: large JPEGs are decoded at 1/2, 1/4 or 1/8 of their size, which is faster, but with no side below this.
     """

@@ -29,10 +29,6 @@ def describe_run(sections: Mapping[str, Section], prepared: Path) -> dict[str, A
     """Return what determines the result of training: parameters, and the SHA-256 of the images and labels.
 
     Values that mean "off" are left out, so that a new parameter that is off changes no byte of the model.
-
-    Args:
-        sections: the sections of params.yaml that training reads.
-        prepared: the folder that the stage `prepare` writes.
     """
     parameters = {
         name: {key: value for key, value in section.model_dump(mode="json").items() if value}  # not 0, false or empty

@@ -52,16 +52,12 @@ class TrainState:
         classifier: the network with its normalization and test-time augmentation.
         parallel_net: the module that training calls: the network, or DistributedDataParallel around it.
         optimizers: together they hold each trainable parameter once.
-        settings: the section `train` of params.yaml.
-        augmentation: the section `augmentation` of params.yaml.
         border: color of the border of the images, from 0 to 1 per channel.
-        setup: device and precision.
         steps_per_epoch: optimizer steps of a full epoch.
         total_steps: optimizer steps of the run. The last epoch may be partial.
         class_weights: weight of each class in the loss, float32 [classes].
         running_metrics: loss, correct predictions and images since the last evaluation, float64 [3] (float32 on mps).
         margins: how clearly the network preferred each training label so far.
-        step: steps done.
     """
 
     classifier: Classifier
@@ -125,9 +121,6 @@ def train(
 
     Args:
         state: changed in place.
-        train_set: the training images.
-        validation_set: images to evaluate on.
-        checkpoint: where to resume from and where to save.
         on_eval: called in the main process with all metrics so far, after resuming and after each evaluation.
 
     Raises:

@@ -16,7 +16,6 @@ def image_losses(output: Tensor, labels: Tensor, label_smoothing: float) -> Tens
     Args:
         output: logits or log-probabilities, float32 [batch, classes].
         labels: class indices, int64 [batch], or probabilities, float32 [batch, classes].
-        label_smoothing: fraction of each label that is spread over all classes.
     """
     return F.cross_entropy(output, labels, label_smoothing=label_smoothing, reduction="none")
 
@@ -25,7 +24,6 @@ def class_weights(counts: np.ndarray, exponent: float) -> Tensor:
     """Return the weight of each class in the loss, float32 [classes]. The mean over all training images is 1.
 
     Args:
-        counts: training images per class.
         exponent: of the inverse frequency of a class: 0 weighs all images alike, 1 all classes.
     """
     inverse = np.maximum(counts, 1.0) ** -exponent
@@ -57,7 +55,6 @@ class LabelMargins:
             indices: int64 [batch], the numbers of the images in the training set.
             output: logits or log-probabilities, float32 [batch, classes].
             labels: class indices, int64 [batch].
-            step: number of the training step.
         """
         labels = labels[:, None]
         largest, rivals = output.scatter(1, labels, -torch.inf).max(dim=1)

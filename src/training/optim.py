@@ -38,7 +38,6 @@ def build_optimizers(net: nn.Module, settings: TrainParams, precision: torch.dty
     hidden weight matrices only.
 
     Args:
-        net: the network.
         settings: optimizer, learning_rate, momentum and weight_decay.
         precision: of Muon's matrix products.
     """
