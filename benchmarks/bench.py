@@ -20,8 +20,8 @@ from benchmarks.baseline import measure_baseline
 from benchmarks.report import plot_error_against_time, summarize
 from src.data.dataset import Dataset
 from src.device import set_up_device
+from src.models.build import build_network
 from src.models.inference import evaluate
-from src.models.pretrained import build_network
 from src.runtime.files import write_json
 from src.sources.download import decode, download, read_spec
 from src.training.loop import create_train_state, train
@@ -37,7 +37,7 @@ def recipe_params(name: str, changes: Mapping[str, object]) -> SimpleNamespace:
     return load_params(recipe | dict(changes))
 
 
-def load_dataset(name: str) -> tuple[Dataset, Dataset]:
+def load_whole_dataset(name: str) -> tuple[Dataset, Dataset]:
     """Return all 60,000 training images, as the notebook uses them, and the test set of "mnist" or "fashion-mnist"."""
     spec = read_spec(Path("data/sources", name))
     files = download(Path("data/raw", name), spec)
@@ -55,7 +55,7 @@ def measure(recipe: str, changes: dict[str, object]) -> dict[str, Any]:
     """
     params = recipe_params(recipe, changes)
     setup = set_up_device(params.compute)
-    train_set, test_set = load_dataset(params.prepare.dataset)
+    train_set, test_set = load_whole_dataset(params.prepare.dataset)
     start = time.perf_counter()
     net = build_network(params.model, len(train_set.classes), train_set.image_shape, params.train.seed)
     state = create_train_state(net, train_set, params.train, params.augmentation, setup)

@@ -82,7 +82,7 @@ def find_rare_classes(split: Dataset, is_training: bool) -> FindingRows:
 
 
 def find_small(split: Dataset, sizes: np.ndarray) -> FindingRows:
-    """Return the images that were enlarged to more than twice their size, uint32 [n, 2]."""
+    """Return the images whose longer side, of sizes uint32 [n, 2], is less than half of image_size."""
     small = np.flatnonzero(sizes.max(axis=1) * 2 < split.image_shape[1]).tolist()
     return [(split.name(index), "{} x {} pixels".format(*sizes[index])) for index in small]
 

@@ -80,7 +80,7 @@ def augment(
     augmentations: SampledAugmentations,
     mean: Sequence[float],
     border: Sequence[float],
-    interpolation: str = "bilinear",
+    interpolation: str,
 ) -> Tensor:
     """Augment images: with `normalize`, the notebook's `apply_mnist_image_transformations`.
 

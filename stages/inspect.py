@@ -39,9 +39,9 @@ def main(
     names = [train_set.classes[label] for label in samples.labels]
     plot_sample_training_images(metrics_dir / "samples.png", samples.images, names, "Training images")
     augmentations = sample_augmentations(len(samples), augmentation, torch.Generator().manual_seed(SEED))
-    pixels, mean = to_float(torch.from_numpy(samples.images[:])), report["train"]["mean"]
-    colors = mean, measure_border(train_set.images)
-    augmented = augment(pixels, augmentations, *colors, augmentation.interpolation)
+    pixels = to_float(torch.from_numpy(samples.images[:]))  # [:] reads them
+    mean, border = report["train"]["mean"], measure_border(train_set.images)
+    augmented = augment(pixels, augmentations, mean, border, augmentation.interpolation)
     plot_sample_training_images(metrics_dir / "augmented.png", to_uint8(augmented.numpy()), names, "After augmentation")
     print(f"audit passed, findings in {metrics_dir / 'findings.csv'}: {len(rows):,}", flush=True)
 

@@ -6,9 +6,9 @@ from src.data.dataset import load_split
 from src.data.predictions import margins_table, predictions_table
 from src.data.split import split_training_images
 from src.device import set_up_device
+from src.models.build import build_network
 from src.models.calibration import calibrate
 from src.models.model_file import save_model
-from src.models.pretrained import build_network
 from src.models.summary import model_summary
 from src.params.augmentation import AugmentationParams
 from src.params.compute import ComputeParams

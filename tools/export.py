@@ -18,7 +18,7 @@ import torch
 from torch import nn
 
 from src.data.dataset import load_dataset
-from src.models.inference import batch_size
+from src.models.inference import evaluation_batch_size
 from src.models.model_file import load_model
 from src.runtime.cli import exit_on_error
 from src.runtime.errors import PipelineError
@@ -50,7 +50,7 @@ def to_onnx(model: nn.Module, images: np.ndarray, metadata: dict[str, str]) -> b
 
 
 @torch.no_grad()
-def compare(model: nn.Module, exported: bytes, images: np.ndarray) -> float:
+def largest_difference(model: nn.Module, exported: bytes, images: np.ndarray) -> float:
     """Return the largest difference between a probability of torch and the same one of onnxruntime.
 
     Args:
@@ -58,7 +58,7 @@ def compare(model: nn.Module, exported: bytes, images: np.ndarray) -> float:
     """
     session = onnxruntime.InferenceSession(exported, providers=["CPUExecutionProvider"])
     differences = []
-    for batch in np.array_split(images, -(-len(images) // batch_size(images))):
+    for batch in np.array_split(images, -(-len(images) // evaluation_batch_size(images))):
         (probabilities,) = session.run(None, {"images": batch})
         differences.append(np.abs(probabilities - model(torch.from_numpy(batch)).numpy()).max())
     return float(max(differences))
@@ -81,7 +81,7 @@ def main() -> None:
         }
         print(f"exporting {metadata.network} and running it on {len(test_set):,} test images ...", flush=True)
         exported = to_onnx(model, test_set.images[:2], properties)
-        largest = compare(model, exported, test_set.images)
+        largest = largest_difference(model, exported, test_set.images)
         if largest > TOLERANCE:
             raise PipelineError(
                 f"probabilities of onnxruntime and torch differ by {largest:.2g}, expected at most {TOLERANCE:.2g}",

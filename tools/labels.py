@@ -87,12 +87,12 @@ def main() -> None:
     options = parser.parse_args()
     with exit_on_error():
         ranked = rank(load_runs(options.runs, TEST if options.test else MARGINS))
-        draw(ranked, "test" if options.test else "train")
+        FOLDER.mkdir(exist_ok=True)
         ranked.to_csv(FOLDER / "labels.csv", index=False)
-    print(ranked.head(MAX_PRINTED).to_string(index=False))
-    print(
-        f"{len(ranked):,} images are listed in {FOLDER / 'labels.csv'}, the first are drawn in {FOLDER / 'labels.png'}"
-    )
+        print(ranked.head(MAX_PRINTED).to_string(index=False))
+        print(f"{len(ranked):,} images are listed in {FOLDER / 'labels.csv'}")
+        draw(ranked, "test" if options.test else "train")
+        print(f"the first {MAX_DRAWN} are drawn in {FOLDER / 'labels.png'}")
 
 
 if __name__ == "__main__":

@@ -150,7 +150,7 @@ def leaderboard(done: pd.DataFrame, base: Values) -> str:
 
 
 def learning_curve(done: pd.DataFrame) -> str:
-    """Draw the mean validation accuracy by number of training images, and return the gain of the last step.
+    """Draw the mean validation accuracy by number of training images, and return a sentence on the last two.
 
     Args:
         done: successful experiments that differ in `train.fraction`.

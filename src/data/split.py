@@ -22,9 +22,11 @@ def split_training_images(pool: Dataset, settings: "TrainParams") -> tuple[np.nd
         pool: all training images. A given validation split replaces `train.validation` and `train.folds`.
 
     Raises:
-        PipelineError: a class would have no image to train on.
+        PipelineError: a class would have no image to train on, or a given validation split has no such fold.
     """
     if pool.is_validation is not None and (settings.folds or settings.validation):
+        if settings.fold:
+            raise PipelineError("a given validation split has no folds", "dvc exp run -S train.fold=0")
         held_out = pool.is_validation.astype(bool)
     elif settings.folds:
         held_out = assign_folds(pool, settings.folds) == settings.fold
@@ -37,7 +39,7 @@ def split_training_images(pool: Dataset, settings: "TrainParams") -> tuple[np.nd
     training = np.flatnonzero(~held_out)
     if settings.fraction < 1:
         groups = None if pool.groups is None else pool.groups[training]
-        kept = stratified_split(pool.labels[training], round(settings.fraction * len(training)), groups)
+        kept = stratified_split(pool.labels[training], max(1, round(settings.fraction * len(training))), groups)
         training = training[kept]
     return training, np.flatnonzero(held_out)
 

@@ -12,8 +12,8 @@ from src.data.dataset import Dataset
 from src.preprocessing import Normalization, normalize, to_float
 
 EVALUATION_BATCH = 500  # images; fixed, because a different size may change the last bits
-UNSURE = 1.5  # nats: the second class is more than a fifth as probable as the first; 1 to 5 % of MNIST
 EVALUATION_PIXELS = 2_500_000  # per batch, at most: 49 images of 224 x 224, with which resnet50 takes 1 GB
+UNSURE = 1.5  # nats: the second class is more than a fifth as probable as the first, as for 1 % of MNIST
 
 
 class Classifier(nn.Module):
@@ -87,7 +87,7 @@ def predict(classifier: Classifier, images: np.ndarray, device: torch.device) ->
         images: uint8 [n, height, width] or [n, height, width, 3].
     """
     classifier.eval()
-    size = batch_size(images)
+    size = evaluation_batch_size(images)
     batches = [images[start : start + size] for start in range(0, len(images), size)]
     outputs = [
         classifier(torch.from_numpy(batch).to(device)).cpu()
@@ -96,7 +96,7 @@ def predict(classifier: Classifier, images: np.ndarray, device: torch.device) ->
     return torch.cat(outputs)
 
 
-def batch_size(images: np.ndarray) -> int:
+def evaluation_batch_size(images: np.ndarray) -> int:
     """Return the number of images of this size that are evaluated at a time."""
     pixels: int = images.shape[1] * images.shape[2]
     return max(1, min(EVALUATION_BATCH, EVALUATION_PIXELS // pixels))

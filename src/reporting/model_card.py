@@ -36,7 +36,8 @@ def model_card(
     """
     audit, training, evaluation = reports["inspect"], reports["train"], reports["evaluate"]
     run, environment = metadata["run"], metadata["environment"]
-    settings = ", ".join(f"{key.replace('_', ' ')} {value}" for key, value in (run["model"] | run["train"]).items())
+    values = run["model"] | run["train"] | run["augmentation"]
+    settings = ", ".join(f"{key.replace('_', ' ')} {value}" for key, value in values.items())
     validation = ""
     if "validation_accuracy" in training:
         count, accuracy = training["validation_images"], training["validation_accuracy"]
@@ -113,7 +114,7 @@ def _next_steps(training: Mapping[str, Any], confusion: pd.DataFrame, suspicious
         train, validation = training["train_accuracy"], training["validation_accuracy"]
         advice = "overfitting: try more images, more augmentation or a smaller network"
         if train - validation < GAP:
-            advice = "no overfitting: a larger network or more epochs may help"
+            advice = "no overfitting; a larger network or more epochs may help"
         steps.append(f"Accuracy {train:.4f} in training and {validation:.4f} in validation: {advice}.")
     errors = (confusion - np.diag(np.diag(confusion))).stack()
     most = errors[errors > 0].nlargest(MAX_NAMED).items()

@@ -50,23 +50,21 @@ def exit_on_error(retry: str | None = None) -> Iterator[None]:
     try:
         yield
     except PipelineError as error:
-        exit_with_error(str(error))
+        exit_with_error(error)
     except OSError as error:
         path = error.filename or Path.cwd()
         message = f"{path} cannot be read or written: {error.strerror}" if error.filename else str(error)
-        exit_with_error(
-            str(PipelineError(message, f"df -h . && ls -ld {shlex.quote(str(path))}   # then repeat the command"))
-        )
+        hint = f"df -h . && ls -ld {shlex.quote(str(path))}   # then repeat the command"
+        exit_with_error(PipelineError(message, hint))
     except KeyboardInterrupt as interruption:
         message = f"interrupted: {str(interruption) or 'nothing is saved'}"
-        exit_with_error(str(PipelineError(message, retry or shlex.join(["python", *sys.orig_argv[1:]]))), status=130)
+        exit_with_error(PipelineError(message, retry or shlex.join(["python", *sys.orig_argv[1:]])), status=130)
 
 
-def exit_with_error(message: str, status: int = 1) -> NoReturn:
-    """Print a message to stderr and exit. During an experiment, the hint names it: params.yaml has its settings."""
+def exit_with_error(error: PipelineError, status: int = 1) -> NoReturn:
+    """Print an error to stderr and exit. During an experiment, the hint names it: params.yaml has its settings."""
     ignore_signals()
-    error, separator, hint = message.rpartition("\nhint: ")
     if name := os.environ.get("DVC_EXP_NAME"):
-        hint = re.sub("dvc (repro|exp run)", f"dvc exp run --name {name}", hint)
-    print(error + separator + hint, file=sys.stderr, flush=True)
+        error.hint = re.sub("dvc (repro|exp run)", f"dvc exp run --name {name}", error.hint)
+    print(error, file=sys.stderr, flush=True)
     raise SystemExit(status)

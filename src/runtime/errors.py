@@ -8,4 +8,8 @@ class PipelineError(Exception):
     """
 
     def __init__(self, message: str, hint: str) -> None:
-        super().__init__(f"error: {message}".replace("\n", "\n       ") + f"\nhint: {hint}")
+        super().__init__(message, hint)
+        self.message, self.hint = message, hint
+
+    def __str__(self) -> str:
+        return f"error: {self.message}".replace("\n", "\n       ") + f"\nhint: {self.hint}"

@@ -209,8 +209,8 @@ def iterate_batches(state: TrainState, train_set: Dataset) -> Iterator[tuple[Ten
         indices = order[start : start + settings.batch_size][rank() :: world_size()]
         images = to_float(to_device(torch.from_numpy(train_set.images[indices.numpy()]), device))
         if not state.augmentation.is_identity:
-            colors = normalization.mean, state.border
-            images = augment(images, augmentations[indices], *colors, state.augmentation.interpolation)
+            interpolation = state.augmentation.interpolation
+            images = augment(images, augmentations[indices], normalization.mean, state.border, interpolation)
         images = normalize(images, normalization).contiguous(memory_format=torch.channels_last)
         yield to_device(indices, device), images, to_device(labels[indices], device)
 

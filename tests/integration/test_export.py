@@ -20,7 +20,7 @@ from src.preprocessing import Normalization
 from src.sources.image_file import load_images
 from tests.helpers import DIGITS, ROOT, random_dataset, run, save_random_model
 from tools import export, predict
-from tools.export import TEST_SET, compare, to_onnx
+from tools.export import TEST_SET, largest_difference, to_onnx
 from tools.predict import MODEL
 
 EXPORT = ["python", "-m", "tools.export", "model.onnx"]
@@ -43,7 +43,7 @@ def test_onnx_file_gives_the_probabilities_of_torch_for_any_batch_size(
     images = random_dataset(50, side=shape[1], channels=shape[0]).images
     model = to_onnx(classifier, images[:2], {})
     for count in (1, 50):
-        assert compare(classifier, model, images[:count]) < 1e-5
+        assert largest_difference(classifier, model, images[:count]) < 1e-5
 
 
 def test_export_of_a_trained_model_has_its_classes(clone: Path) -> None:

@@ -169,4 +169,4 @@ def test_geometry_does_not_depend_on_color_and_erasing() -> None:
 
 def test_rotated_images_have_the_color_of_the_border_outside() -> None:
     white = torch.ones(8, 3, 28, 28)
-    assert torch.allclose(augment(white, sample(8, rotation=45.0, shift=9.0), [0.5] * 3, [1.0] * 3), white)
+    assert torch.allclose(augment(white, sample(8, rotation=45.0, shift=9.0), [0.5] * 3, [1.0] * 3, "bilinear"), white)

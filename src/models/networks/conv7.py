@@ -10,8 +10,8 @@ from src.models.registry import Shape, register
 class Conv7(nn.Sequential):
     """Seven convolutions at 28, 14 and 7 pixels, then average pooling: 463,594 parameters for 10 classes.
 
-    For Fashion-MNIST, where it is more accurate than `Dash64`. Maps normalized images [batch, 1, 28, 28] to logits
-    [batch, classes].
+    For Fashion-MNIST, where it is more accurate than `Dash64`. Maps normalized images [batch, channels, 28, 28] to
+    logits [batch, classes].
     """
 
     def __init__(self, num_classes: int, shape: Shape) -> None:

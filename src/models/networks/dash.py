@@ -12,7 +12,7 @@ class Dash(nn.Sequential):
 
     It crops two pixels on each side. 12 % of the digits extend into this border. With three convolutions, accuracy did
     not suffer (98.94 % without the crop, 99.01 % with it), and a step took a tenth less time. Maps normalized images
-    [batch, 1, 28, 28] to logits [batch, classes].
+    [batch, channels, 28, 28] to logits [batch, classes].
     """
 
     width = 16  # channels of the first convolution

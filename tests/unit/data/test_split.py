@@ -92,6 +92,8 @@ def test_given_validation_images_replace_folds(params: SimpleNamespace) -> None:
     pool = Dataset(np.zeros((9, 2, 2), np.uint8), labels(8, 1), CLASSES[:2], is_validation=given.astype(np.uint8))
     assert split_training_images(pool, settings(params, folds=5))[1].tolist() == [0, 1, 2]
     assert split_training_images(pool, settings(params))[1].tolist() == []
+    with pytest.raises(PipelineError, match="a given validation split"):
+        split_training_images(pool, settings(params, folds=5, fold=1))
 
 
 def test_members_of_a_group_are_held_out_together() -> None:

@@ -15,7 +15,7 @@ METADATA = {
     "network": "dash32",
     "source": "mnist",
     "environment": {"torch": "2.14.1", "device": "cpu AVX512", "precision": "bfloat16", "threads": 2},
-    "run": {"model": {"name": "dash32"}, "train": {"epochs": 5, "learning_rate": 0.1}},
+    "run": {"model": {"name": "dash32"}, "train": {"epochs": 5, "learning_rate": 0.1}, "augmentation": {}},
 }
 AUDIT: dict[str, Any] = {"test": {"images": 1_030, "shape": [28, 28]}}
 ACCURACY = {"accuracy": 0.9956, "accuracy_low": 0.994099, "accuracy_high": 0.996721}
@@ -65,7 +65,7 @@ Classifies gray images of 28 x 28 pixels into 3 classes.
 
 
 def test_card_names_pretraining_and_color(tmp_path: Path) -> None:
-    run = {"model": {"name": "dash32", "pretrained": True}, "train": {}}
+    run = {"model": {"name": "dash32", "pretrained": True}, "train": {}, "augmentation": {}}
     audit = AUDIT | {"test": {"images": 1_030, "shape": [224, 224, 3]}}
     text = card(tmp_path, metadata=METADATA | {"run": run}, reports=REPORTS | {"inspect": audit})
     assert "Classifies color images of 224 x 224 pixels into 3 classes." in text
@@ -119,7 +119,7 @@ def test_card_says_what_to_look_at_next(tmp_path: Path) -> None:
     assert """
 ## What to look at next
 
-- Accuracy 0.9900 in training and 0.9972 in validation: no overfitting: a larger network or more epochs may help.
+- Accuracy 0.9900 in training and 0.9972 in validation: no overfitting; a larger network or more epochs may help.
 - Most frequent confusions: NA → d|g (3), d|g → NA (2), cat → d|g (1). See `metrics/confusion.png`.
 - Least certain classes: d|g, cat, NA. More images of them would tell most.
 - Training images that looked more like another class, on average over training: 12. See `python -m tools.labels`.

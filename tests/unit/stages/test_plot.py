@@ -24,7 +24,9 @@ def evaluated(tiny: Path) -> Path:
     """A folder with a test set of three classes, a model file, and all that train and evaluate write."""
     images = np.full((6, 28, 28), 200, np.uint8)
     save_dataset(tiny / "data/prepared/test.safetensors", Dataset(images, np.arange(6, dtype=np.uint8) % 3, CLASSES))
-    save_tensors(tiny / "data/model/model.safetensors", {}, METADATA | {"run": {"model": {}, "train": {}}})
+    save_tensors(
+        tiny / "data/model/model.safetensors", {}, METADATA | {"run": {"model": {}, "train": {}, "augmentation": {}}}
+    )
     metrics, split = tiny / "metrics", {"images": 6, "shape": [28, 28]}
     write_json(metrics / "inspect.json", {"train": split, "test": split})
     write_json(

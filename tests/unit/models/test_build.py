@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torchvision import models
 from torchvision.models.vision_transformer import VisionTransformer
 
-from src.models.pretrained import build_network, load_pretrained
+from src.models.build import build_network, load_pretrained
 from src.models.registry import Shape, create_model
 from src.params.model import ModelParams
 from src.runtime.errors import PipelineError

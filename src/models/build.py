@@ -14,8 +14,8 @@ from src.params.model import ModelParams
 from src.runtime.errors import PipelineError
 
 READ_TIMEOUT = 15  # seconds without a byte from the server
-# the first two need another normalization, the files of the third have layer names of an older torchvision
-NOT_PRETRAINED = (*NETWORKS, "googlenet", "inception_v3", "densenet")
+# two need another normalization, the files of densenet have layer names of an older torchvision
+NOT_PRETRAINED = ("googlenet", "inception_v3", "densenet")
 
 
 def build_network(settings: ModelParams, num_classes: int, shape: Shape, seed: int) -> nn.Module:
@@ -49,7 +49,7 @@ def load_pretrained(net: nn.Module, name: str, shape: Shape) -> None:
         PipelineError: there are no such weights for these images, or the file is damaged, or neither on this machine
             nor downloadable.
     """
-    if name.startswith(NOT_PRETRAINED):
+    if name in NETWORKS or name.startswith(NOT_PRETRAINED):
         raise PipelineError(f"there are no pretrained weights for {name}", "dvc exp run -S model.pretrained=false")
     from torchvision import models  # takes two seconds
 
