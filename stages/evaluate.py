@@ -30,6 +30,7 @@ def main(
     log_probabilities = predict(classifier.to(device), test_set.images, device)
     metrics = classification_metrics(labels, log_probabilities.numpy(), test_set.groups)
     predicted = log_probabilities.argmax(dim=1).numpy()
+    per_class = per_class_metrics(labels, predicted, len(classes))
     predictions = predictions_table(test_set, log_probabilities, np.arange(len(labels)))
     validation = read_predictions(model_dir / "validation.csv")
     if len(validation):
@@ -37,9 +38,11 @@ def main(
         threshold = choose_threshold(validation["confidence"].to_numpy(), is_right, evaluate.target_accuracy)
         confidence = np.array(predictions["confidence"])
         metrics |= selective_metrics(confidence, predicted == labels, threshold, test_set.groups)
+        sure = confidence > threshold
+        of_sure = per_class_metrics(labels[sure], predicted[sure], len(classes))
+        per_class |= {"sure": np.bincount(predicted[sure], minlength=len(classes)), "sure_right": of_sure["precision"]}
     write_json(metrics_dir / "evaluate.json", metrics)
     write_table(metrics_dir / "predictions.csv", predictions)
-    per_class = per_class_metrics(labels, predicted, len(classes))
     write_table(metrics_dir / "per_class.csv", {"class": classes, **per_class})
     low, high = metrics["accuracy_low"], metrics["accuracy_high"]
     print(f"test accuracy {metrics['accuracy']:.4f} (95 % interval {low:.4f} to {high:.4f})", flush=True)

@@ -197,7 +197,7 @@ def check_gate(result: Comparison, floor: float) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("runs", nargs=2, metavar=("A", "B"), help="a git revision, an experiment, or workspace")
+    parser.add_argument("runs", nargs=2, metavar="RUN", help="two of: a git revision, an experiment, workspace")
     parser.add_argument("--gate", action="store_true", help="exit with status 1 if B is significantly worse")
     parser.add_argument(
         "--floor",

@@ -1,4 +1,4 @@
-"""List the images whose label is probably wrong, the most suspicious first. Nothing is changed.
+"""List the images whose label is wrong, ambiguous or hard, the most suspicious first. Nothing is changed.
 
 python -m tools.labels                         the training images of the workspace
 python -m tools.labels EXPERIMENT EXPERIMENT   the mean of several runs, for example of all folds
@@ -75,7 +75,8 @@ def draw(ranked: pd.DataFrame, split: str) -> None:
     known = dict(enumerate(dataset.labels.tolist()))
     if [dataset.classes[known[i]] if i in known else "" for i in shown["index"]] != list(shown["given"]):
         raise PipelineError(f"the images are not those of {PREPARED}", "dvc repro prepare   # of the same experiment")
-    captions = [f"{row.given}\n→ {row.suggested}?" for row in shown.itertuples()]
+    names = [f"\n{Path(file).name}" for file in shown["file"]] if "file" in shown else [""] * len(shown)
+    captions = [f"{row.given}\n→ {row.suggested}?{name}" for row, name in zip(shown.itertuples(), names, strict=True)]
     title = f"The {len(shown)} most suspicious of {len(ranked):,} labels (given → suggested)"
     draw_image_grid(FOLDER / "labels.png", dataset.images[shown["index"]], captions, title, columns=10)
 

@@ -66,14 +66,16 @@ def per_class_metrics(labels: np.ndarray, predicted: np.ndarray, num_classes: in
 def accuracy_interval(correct: np.ndarray, groups: np.ndarray | None = None) -> tuple[float, float]:
     """Return the 95 % interval of the accuracy: Wilson's, or with groups, whose images are alike, the bootstrap's.
 
+    If all images are right or all are wrong, which leaves the bootstrap without variation, groups count as images.
     Source: Efron, Bootstrap Methods, 1979, with groups as the sampled units.
 
     Args:
         correct: bool [n].
         groups: integers [n], or None.
     """
-    if groups is None:
-        low, high = wilson_interval(correct.sum(), len(correct))
+    if groups is None or correct.min() == correct.max():
+        count = len(correct) if groups is None else len(np.unique(groups))
+        low, high = wilson_interval(correct.mean() * count, count)
         return float(low), float(high)
     numbers = np.unique(groups, return_inverse=True)[1]
     images, right = np.bincount(numbers), np.bincount(numbers, weights=correct)

@@ -123,10 +123,10 @@ def _next_steps(training: Mapping[str, Any], confusion: pd.DataFrame, suspicious
     images = confusion.sum(axis=1)
     low, high = wilson_interval(np.diag(confusion), images.clip(lower=1))
     widest = ", ".join(map(str, pd.Series(high - low, images.index).nlargest(MAX_NAMED).index))
-    steps.append(f"Least certain classes: {widest}. More images of them would tell most.")
+    steps.append(f"Widest intervals: {widest}. More test images of these classes would make the result more certain.")
     if suspicious:
-        text = "Training images that looked more like another class, on average over training"
-        steps.append(f"{text}: {suspicious:,}. See `python -m tools.labels`.")
+        text = f"{suspicious:,} training images looked more like another class: hard or wrongly labeled"
+        steps.append(f"{text}. See `python -m tools.labels`.")
     return "\n".join(f"- {step}" for step in steps)
 
 

@@ -31,6 +31,7 @@ def test_actions_are_pinned_by_commit_and_checkout_keeps_no_token() -> None:
 @pytest.mark.parametrize("name", ["compare", "export", "labels", "predict", "sweep"])
 def test_help_of_each_tool_has_an_example(name: str) -> None:
     """Its docstring is the description in --help."""
+    subprocess.run([sys.executable, "-m", f"tools.{name}", "--help"], cwd=ROOT, stdout=subprocess.DEVNULL, check=True)
     text = (ROOT / f"tools/{name}.py").read_text()
     assert f"\npython -m tools.{name} " in (ast.get_docstring(ast.parse(text)) or "")
     assert "description=__doc__" in text

@@ -83,3 +83,4 @@ def test_interval_of_groups_is_wider_if_their_images_are_alike() -> None:
     alone = accuracy_interval(correct)
     assert (low, high) == pytest.approx(alone, abs=0.02)
     assert high - low > 1.8 * np.diff(accuracy_interval(correct.repeat(4)))[0]
+    assert accuracy_interval(np.ones(40, bool), np.arange(40) // 4) == pytest.approx(wilson_interval(10, 10))

@@ -121,8 +121,8 @@ def test_card_says_what_to_look_at_next(tmp_path: Path) -> None:
 
 - Accuracy 0.9900 in training and 0.9972 in validation: no overfitting; a larger network or more epochs may help.
 - Most frequent confusions: NA → d|g (3), d|g → NA (2), cat → d|g (1). See `metrics/confusion.png`.
-- Least certain classes: d|g, cat, NA. More images of them would tell most.
-- Training images that looked more like another class, on average over training: 12. See `python -m tools.labels`.
+- Widest intervals: d|g, cat, NA. More test images of these classes would make the result more certain.
+- 12 training images looked more like another class: hard or wrongly labeled. See `python -m tools.labels`.
 
 """ in card(tmp_path)
     train = {**REPORTS["train"], "validation_accuracy": 0.5}
