@@ -25,14 +25,17 @@ def main(
 ) -> None:
     use_portable_kernels(compute)
     torch.set_num_threads(compute.threads)
-    splits = {split: load_split(prepared, split) for split in SPLITS}
+    train_set, test_set = (load_split(prepared, split) for split in SPLITS)
+    splits = {"train": train_set, "test": test_set}
+    if train_set.is_validation is not None:  # these images are the last ones
+        count = int((train_set.is_validation == 0).sum())
+        splits = {"train": train_set[:count], "validation": train_set[count:], "test": test_set}
     report, findings = audit(splits)
     write_json(metrics_dir / "inspect.json", report)
     rows = [(*key, *row) for key, found in findings.items() for row in found]
     write_csv(metrics_dir / "findings.csv", ["finding", "split", "file", "detail"], rows)
     check_audit(report, findings, inspect, prepared)
-    train_set = splits["train"]
-    counts = {split: report[split]["class_counts"] for split in SPLITS}
+    counts = {split: report[split]["class_counts"] for split in splits}
     write_table(metrics_dir / "class_balance.csv", {"class": train_set.classes, **counts})
 
     samples = train_set[np.random.default_rng(SEED).permutation(len(train_set))[:SAMPLES]]

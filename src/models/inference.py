@@ -66,7 +66,7 @@ class Classifier(nn.Module):
 
 
 def shift_four_ways(images: Tensor) -> list[Tensor]:
-    """Return four copies of a batch, each shifted by one pixel: up, down, left, right. Out-of-bounds pixels are 0.
+    """Return four copies of a batch, each shifted by one pixel: up, down, left, right. The edge is repeated.
 
     Args:
         images: uint8 [batch, height, width] or [batch, height, width, 3].
@@ -74,9 +74,11 @@ def shift_four_ways(images: Tensor) -> list[Tensor]:
     Returns:
         Tensors of the same shape and dtype.
     """
-    height, width = images.shape[1:3]
-    padded = F.pad(images, [0, 0] * (images.ndim - 3) + [1] * 4)
-    return [padded[:, y : y + height, x : x + width] for y, x in ((2, 1), (0, 1), (1, 2), (1, 0))]
+    copies = []
+    for axis in (1, 2):
+        positions = torch.arange(images.shape[axis], device=images.device)
+        copies += [images.index_select(axis, (positions + by).clamp(0, len(positions) - 1)) for by in (1, -1)]
+    return copies
 
 
 @torch.no_grad()

@@ -50,6 +50,19 @@ def test_findings_are_written_even_if_they_fail_the_audit(prepared: Path) -> Non
     )
 
 
+def test_copies_in_a_given_validation_split_fail_the_audit(prepared: Path) -> None:
+    pool = load_split(prepared / PREPARED, "train")
+    images = pool.images.copy()
+    images[-1] = images[0]
+    given = (np.arange(len(pool)) >= len(pool) - 40).astype(np.uint8)
+    save_dataset(prepared / PREPARED / "train.safetensors", replace(pool, images=images, is_validation=given))
+    assert is_error(
+        run_stage_in(prepared, "inspect"),
+        "train and validation: 1 exact copies of images, expected at most 0: 39 equals 0",
+        "hint: dvc exp run -S inspect.max_cross_split_duplicates=1   # accepts this",
+    )
+
+
 def test_color_images_are_drawn_with_every_augmentation(prepared: Path) -> None:
     keys = ("brightness", "contrast", "saturation", "erasing_prob", "center_crop_prob", "flip_prob")
     edit_params(prepared, {f"augmentation.{key}": 0.5 for key in keys})
