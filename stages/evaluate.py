@@ -7,7 +7,13 @@ import numpy as np
 from src.data.dataset import load_split
 from src.data.predictions import predictions_table, read_predictions
 from src.device import set_up_device
-from src.evaluation.metrics import choose_threshold, classification_metrics, per_class_metrics, selective_metrics
+from src.evaluation.metrics import (
+    choose_threshold,
+    classification_metrics,
+    per_class_metrics,
+    selective_metrics,
+    sure_predictions,
+)
 from src.models.inference import predict
 from src.models.model_file import load_model
 from src.params.compute import ComputeParams
@@ -38,9 +44,7 @@ def main(
         threshold = choose_threshold(validation["confidence"].to_numpy(), is_right, evaluate.target_accuracy)
         confidence = np.array(predictions["confidence"])
         metrics |= selective_metrics(confidence, predicted == labels, threshold, test_set.groups)
-        sure = confidence > threshold
-        of_sure = per_class_metrics(labels[sure], predicted[sure], len(classes))
-        per_class |= {"sure": np.bincount(predicted[sure], minlength=len(classes)), "sure_right": of_sure["precision"]}
+        per_class |= sure_predictions(labels, predicted, confidence > threshold, len(classes))
     write_json(metrics_dir / "evaluate.json", metrics)
     write_table(metrics_dir / "predictions.csv", predictions)
     write_table(metrics_dir / "per_class.csv", {"class": classes, **per_class})

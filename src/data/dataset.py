@@ -11,7 +11,6 @@ from src.data.tensor_file import explain_damage, load_tensors, save_tensors
 
 SPLITS = ("train", "test")  # `src.data.split` chooses validation images out of train
 
-
 STATISTICS_BLOCK = 1000  # images: 150 MB of 224 x 224 pixels in color
 OPTIONAL = ("sizes", "groups", "is_validation")
 

@@ -44,7 +44,7 @@ def classification_metrics(
 
 
 def per_class_metrics(labels: np.ndarray, predicted: np.ndarray, num_classes: int) -> dict[str, np.ndarray]:
-    """Return number of images, precision, recall and F1 of each class: the columns of metrics/per_class.csv.
+    """Return number of images, precision, recall and F1 of each class.
 
     As in scikit-learn, a precision without predictions and a recall without images are 0, not NaN.
 
@@ -61,6 +61,21 @@ def per_class_metrics(labels: np.ndarray, predicted: np.ndarray, num_classes: in
         "recall": correct / np.maximum(images, 1),
         "f1": 2 * correct / np.maximum(images + predictions, 1),
     }
+
+
+def sure_predictions(
+    labels: np.ndarray, predicted: np.ndarray, is_sure: np.ndarray, num_classes: int
+) -> dict[str, np.ndarray]:
+    """Return how many predictions of each class are sure, and how many of these are right.
+
+    Args:
+        labels: integers [n], class indices.
+        predicted: integers [n], class indices.
+        is_sure: bool [n].
+    """
+    right = is_sure & (labels == predicted)
+    chosen = {"sure": predicted[is_sure], "sure_right": predicted[right]}
+    return {name: np.bincount(indices, minlength=num_classes) for name, indices in chosen.items()}
 
 
 def accuracy_interval(correct: np.ndarray, groups: np.ndarray | None = None) -> tuple[float, float]:

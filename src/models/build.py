@@ -29,9 +29,10 @@ def build_network(settings: ModelParams, num_classes: int, shape: Shape, seed: i
         net = create_model(settings.name, num_classes, shape)
         with torch.no_grad():
             net.eval()(torch.zeros(2, *shape))
-    except (AssertionError, RuntimeError, ValueError, ZeroDivisionError):
+    except (AssertionError, RuntimeError, ValueError, ZeroDivisionError) as error:
         raise PipelineError(
-            f"model.name is {settings.name}, which does not accept images of shape {shape} (channels, height, width)",
+            f"model.name is {settings.name}, which does not accept images of shape {shape} (channels, height, width):\n"
+            f"{error}",
             "dvc exp run -S model.name=resnet18   # or mobilenet_v3_small: they accept all sizes",
         ) from None
     if settings.pretrained:

@@ -10,6 +10,7 @@ from src.evaluation.metrics import (
     expected_calibration_error,
     per_class_metrics,
     selective_metrics,
+    sure_predictions,
     wilson_interval,
 )
 
@@ -73,6 +74,12 @@ def test_threshold_is_the_lowest_above_which_predictions_reach_the_target() -> N
     metrics = selective_metrics(confidence, correct, 0.6)
     assert (metrics["coverage"], metrics["selective_accuracy"]) == (0.75, pytest.approx(2 / 3))
     assert selective_metrics(confidence, correct, 1.0) == {"threshold": 1.0, "coverage": 0.0}
+
+
+def test_sure_predictions_are_counted_by_predicted_class() -> None:
+    labels, predicted = np.array([0, 0, 1, 1]), np.array([0, 1, 1, 1])
+    found = sure_predictions(labels, predicted, np.array([True, True, True, False]), 3)
+    assert {name: column.tolist() for name, column in found.items()} == {"sure": [1, 2, 0], "sure_right": [1, 1, 0]}
 
 
 def test_interval_of_groups_is_wider_if_their_images_are_alike() -> None:
