@@ -93,7 +93,7 @@ def main() -> None:
         print(ranked.head(MAX_PRINTED).to_string(index=False))
         print(f"{len(ranked):,} images are listed in {FOLDER / 'labels.csv'}")
         draw(ranked, "test" if options.test else "train")
-        print(f"the first {MAX_DRAWN} are drawn in {FOLDER / 'labels.png'}")
+        print(f"the first ones are drawn in {FOLDER / 'labels.png'}")
 
 
 if __name__ == "__main__":

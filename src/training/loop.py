@@ -17,25 +17,11 @@ from src.device import DeviceSetup
 from src.models.inference import Classifier, evaluate
 from src.params.augmentation import AugmentationParams
 from src.params.train import TrainParams
-from src.preprocessing import (
-    IMAGENET,
-    measure_border,
-    measure_normalization,
-    normalize,
-    to_device,
-    to_float,
-)
+from src.preprocessing import IMAGENET, measure_border, measure_normalization, normalize, to_device, to_float
 from src.runtime.errors import PipelineError
 from src.runtime.signals import defer_signals
 from src.training.checkpoint import Checkpoint
-from src.training.distributed import (
-    all_reduce_sum,
-    any_rank,
-    is_main_process,
-    rank,
-    world_size,
-    wrap_ddp,
-)
+from src.training.distributed import all_reduce_sum, any_rank, is_main_process, rank, world_size, wrap_ddp
 from src.training.loss import LabelMargins, class_weights, image_losses
 from src.training.optim import build_optimizers, lr_factor, set_lr
 
