@@ -24,7 +24,8 @@ from src.models.build import build_network
 from src.models.inference import evaluate
 from src.runtime.files import write_json
 from src.sources.download import decode, download, read_spec
-from src.training.loop import create_train_state, train
+from src.training.loop import train
+from src.training.state import create_train_state
 from tools.recipes import load_params, read_recipe
 
 HERE = Path(__file__).parent

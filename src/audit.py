@@ -1,7 +1,7 @@
 """Statistics of each split, and findings: copies, near copies, blank, dark and small images, rare classes."""
 
-import hashlib
 from collections.abc import Iterable, Mapping
+from hashlib import sha256
 from itertools import combinations_with_replacement
 from typing import Any
 
@@ -48,7 +48,7 @@ def audit(splits: Mapping[str, Dataset]) -> tuple[dict[str, Any], Findings]:
         if split.sizes is not None:  # the images come from files
             findings["small", name] = find_small(split, split.sizes)
             findings["dark", name] = find_dark(split)
-    hashes = {name: [hashlib.sha256(image).digest() for image in split.images] for name, split in splits.items()}
+    hashes = {name: [sha256(image.tobytes()).digest() for image in split.images] for name, split in splits.items()}
     vectors = {name: thumbnail_vectors(split.images) for name, split in splits.items() if split.files}
     for a, b in combinations_with_replacement(splits, 2):
         within = a == b
@@ -89,7 +89,7 @@ def find_small(split: Dataset, sizes: np.ndarray) -> FindingRows:
 
 def find_dark(split: Dataset) -> FindingRows:
     """Return the images without a bright pixel."""
-    largest = split.images.reshape(len(split), -1).max(axis=1)
+    largest = np.array([image.max() for image in split.images])
     dark = np.flatnonzero(largest < DARK).tolist()
     return [(split.name(index), f"largest value {largest[index]} of 255") for index in dark]
 

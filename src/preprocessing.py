@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from src.data.dataset import pixel_statistics
+from src.data.dataset import Images, pixel_statistics
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ def to_device(values: Tensor, device: torch.device) -> Tensor:
     return values.to(device, non_blocking=device.type == "cuda")
 
 
-def measure_border(images: np.ndarray) -> list[float]:
+def measure_border(images: Images) -> list[float]:
     """Return the usual color of the border, from 0 to 1 per channel: the median of the outermost pixels.
 
     Args:
@@ -59,7 +59,7 @@ def measure_border(images: np.ndarray) -> list[float]:
     return [float(value) / 255 for value in np.atleast_1d(np.median(pixels, axis=0))]
 
 
-def measure_normalization(images: np.ndarray) -> Normalization:
+def measure_normalization(images: Images) -> Normalization:
     """Return the mean and standard deviation of each channel, with four digits.
 
     Args:

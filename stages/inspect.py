@@ -39,10 +39,11 @@ def main(
     write_table(metrics_dir / "class_balance.csv", {"class": train_set.classes, **counts})
 
     samples = train_set[np.random.default_rng(SEED).permutation(len(train_set))[:SAMPLES]]
+    images = samples.images[:]
     names = [train_set.classes[label] for label in samples.labels]
-    plot_sample_training_images(metrics_dir / "samples.png", samples.images, names, "Training images")
+    plot_sample_training_images(metrics_dir / "samples.png", images, names, "Training images")
     augmentations = sample_augmentations(len(samples), augmentation, torch.Generator().manual_seed(SEED))
-    pixels = to_float(torch.from_numpy(samples.images[:]))  # [:] reads them
+    pixels = to_float(torch.from_numpy(images))
     mean, border = report["train"]["mean"], measure_border(train_set.images)
     augmented = augment(pixels, augmentations, mean, border, augmentation.interpolation)
     plot_sample_training_images(metrics_dir / "augmented.png", to_uint8(augmented.numpy()), names, "After augmentation")

@@ -4,7 +4,6 @@ from pathlib import Path
 
 from src.data.dataset import load_split
 from src.data.predictions import margins_table, predictions_table
-from src.data.split import split_training_images
 from src.device import set_up_device
 from src.models.build import build_network
 from src.models.calibration import calibrate
@@ -19,6 +18,8 @@ from src.runtime.files import main_checkout, write_csv, write_json, write_table
 from src.training import loop
 from src.training.checkpoint import Checkpoint, describe_run, run_hash
 from src.training.distributed import explain_torch_errors, is_main_process, join_process_group, replace_with_torchrun
+from src.training.split import split_training_images
+from src.training.state import Metrics, create_train_state
 
 
 def main(
@@ -48,13 +49,13 @@ def main(
     sizes = {"num_params": num_params, "train_images": len(train_set), "validation_images": len(validation_set)}
     environment = list(setup.environment.items())  # a list, because DVC would show each value of a mapping as a metric
 
-    def write_metrics(history: list[loop.Metrics]) -> None:
+    def write_metrics(history: list[Metrics]) -> None:
         write_csv(metrics_dir / "history.csv", list(history[0]), [list(row.values()) for row in history])
         write_json(metrics_dir / "train.json", {**sizes, **history[-1], "environment": environment})
 
     checkpoint = Checkpoint(main_checkout(checkpoints), key)
     with explain_torch_errors(train.batch_size), checkpoint.exclusive():
-        state = loop.create_train_state(net, train_set, train, augmentation, setup, model.pretrained)
+        state = create_train_state(net, train_set, train, augmentation, setup, model.pretrained)
         loop.train(state, train_set, validation_set, checkpoint, on_eval=write_metrics)
         margins, rivals = state.margins.mean()
         if is_main_process():

@@ -226,3 +226,8 @@ def create_once(factory: pytest.TempPathFactory, name: str, create: Callable[[Pa
             create(root / name)
             finished.touch()
     return root / name
+
+
+def labels_of(*sizes: int) -> np.ndarray:
+    """Return labels in the order of classes, `sizes` of each."""
+    return np.repeat(np.arange(len(sizes), dtype=np.uint8), sizes)

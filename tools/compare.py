@@ -1,33 +1,27 @@
 """Compare two revisions, experiments or the workspace: parameters, accuracy, images that only one gets right.
 
 python -m tools.compare HEAD~1 HEAD
-python -m tools.compare HEAD workspace --gate --floor 0.993    exit with 1 if B is significantly worse or below 99.3 %
+python -m tools.compare HEAD workspace --gate --floor 0.993    exit with 1 if the second run is worse or below 99.3 %
 
 The report is Markdown, for a pull request.
 """
 
 import argparse
-import io
 import math
 from dataclasses import dataclass
-from pathlib import Path
 
-import dvc.api
 import numpy as np
 import pandas as pd
-from dvc.exceptions import DvcException
 from dvc.repo import Repo
 
-from src.data.dataset import load_dataset
-from src.data.predictions import read_predictions
+from src.data.dataset import load_split, split_path
 from src.evaluation.metrics import RESAMPLES, accuracy_interval
 from src.reporting.drawing import draw_image_grid
 from src.reporting.model_card import markdown_table
 from src.runtime.cli import exit_on_error
 from src.runtime.errors import PipelineError
+from tools.project import FIGURES, PREDICTIONS, PREPARED, read_run
 
-PREDICTIONS, TEST_SET = "metrics/predictions.csv", Path("data/prepared/test.safetensors")
-FIGURE = Path("dvc_plots/flipped.png")
 SIGNIFICANCE = 0.05
 MAX_SHOWN = 12  # images that only the first run gets right, and as many that only the second gets right
 
@@ -52,25 +46,6 @@ class Comparison:
     lost: int
     won: int
     p_value: float
-
-
-def load_predictions(name: str) -> pd.DataFrame:
-    """Return the predictions of a run, one row per test image.
-
-    Args:
-        name: a git revision, an experiment, or "workspace" for the working tree.
-
-    Raises:
-        PipelineError: there are none.
-    """
-    try:
-        file = io.StringIO(dvc.api.read(PREDICTIONS, rev=None if name == "workspace" else name))
-        return read_predictions(file).drop(columns="index")
-    except (DvcException, OSError, ValueError) as error:
-        raise PipelineError(
-            f"`{name}` is not a revision, an experiment or `workspace` with {PREDICTIONS}:\n{error}",
-            "git log --oneline -- metrics; dvc exp list   # lists them",
-        ) from None
 
 
 def diff_params(first: str, second: str) -> pd.DataFrame:
@@ -148,9 +123,10 @@ def to_markdown(table: pd.DataFrame) -> str:
 def format_report(result: Comparison, changed_params: pd.DataFrame) -> str:
     """Return the comparison as Markdown."""
     first, second = result.runs
+    names = {"first": first, "second": second}
     intervals = {run: accuracy_interval(result.correct[run].to_numpy(), result.groups) for run in result.correct}
-    accuracy = pd.DataFrame(intervals, ["low", "high"]).T
-    accuracy.insert(0, "accuracy", result.correct.mean())
+    accuracy = pd.DataFrame(intervals, ["low", "high"]).T.rename(names)
+    accuracy.insert(0, "accuracy", result.correct.mean().rename(names))
     test = "McNemar's exact" if result.groups is None else "Sign-flip test of groups:"
     significant = "significant" if result.p_value < SIGNIFICANCE else "not significant"
     return f"""### Parameters of {first} and {second}
@@ -167,20 +143,20 @@ def format_report(result: Comparison, changed_params: pd.DataFrame) -> str:
 
 ### Flipped images: at most {MAX_SHOWN} that {second} gets wrong, and {MAX_SHOWN} that it gets right
 
-{to_markdown(result.flipped)}
+{to_markdown(result.flipped.rename(columns=names))}
 """
 
 
 def draw_flipped(result: Comparison, predictions: pd.DataFrame) -> str:
     """Draw the flipped images, and return a sentence that says where."""
-    test_set = load_dataset(TEST_SET) if TEST_SET.exists() else None
+    test_set = load_split(PREPARED, "test") if split_path(PREPARED, "test").exists() else None
     expected = [list(predictions.get("file", [])), list(predictions["actual"])]
     if not test_set or [list(test_set.files), [test_set.classes[label] for label in test_set.labels]] != expected:
-        return f"To draw them, prepare their test set: `dvc repro prepare` writes {TEST_SET}"
+        return f"To draw them, prepare their test set: `dvc repro prepare` writes it to {PREPARED}"
     captions = [f"{row.actual}\n{row.first} → {row.second}" for row in result.flipped.itertuples()]
     title = f"{result.runs[1]}: {result.lost} lost, {result.won} won (actual, first → second)"
-    draw_image_grid(FIGURE, test_set.images[result.flipped.index], captions, title, columns=8)
-    return f"Drawn in {FIGURE}"
+    draw_image_grid(FIGURES / "flipped.png", test_set.images[result.flipped.index], captions, title, columns=8)
+    return f"Drawn in {FIGURES / 'flipped.png'}"
 
 
 def check_gate(result: Comparison, floor: float) -> None:
@@ -198,17 +174,11 @@ def check_gate(result: Comparison, floor: float) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("runs", nargs=2, metavar="RUN", help="two of: a git revision, an experiment, workspace")
-    parser.add_argument("--gate", action="store_true", help="exit with status 1 if B is significantly worse")
-    parser.add_argument(
-        "--floor",
-        type=float,
-        default=0,
-        metavar="ACCURACY",
-        help="--gate, and B must reach it",
-    )
+    parser.add_argument("--gate", action="store_true", help="exit with 1 if the second run is significantly worse")
+    parser.add_argument("--floor", type=float, default=0, metavar="ACCURACY", help="--gate, with a minimum accuracy")
     options = parser.parse_args()
     with exit_on_error():
-        first, second = map(load_predictions, options.runs)
+        first, second = (read_run(run, PREDICTIONS).drop(columns="index") for run in options.runs)
         result = compare(options.runs, first, second)
         print(format_report(result, diff_params(*options.runs)))
         print(draw_flipped(result, first))

@@ -17,15 +17,14 @@ import onnxruntime
 import torch
 from torch import nn
 
-from src.data.dataset import load_dataset
+from src.data.dataset import load_split
 from src.models.inference import evaluation_batch_size
 from src.models.model_file import load_model
 from src.runtime.cli import exit_on_error
 from src.runtime.errors import PipelineError
 from src.runtime.files import write_bytes
-from tools.predict import MODEL, read_threshold
+from tools.project import MODEL, PREPARED, read_threshold
 
-TEST_SET = Path("data/prepared/test.safetensors")
 TOLERANCE = 1e-4  # largest accepted difference between the probabilities of torch and onnxruntime
 
 
@@ -70,7 +69,7 @@ def main() -> None:
     target = parser.parse_args().target
     with exit_on_error():
         classifier, metadata = load_model(MODEL)
-        test_set = load_dataset(TEST_SET)
+        test_set = load_split(PREPARED, "test")
         model = nn.Sequential(classifier, nn.Softmax(dim=1)).eval()  # from log-probabilities to probabilities
         properties = {
             "network": metadata.network,
@@ -81,7 +80,7 @@ def main() -> None:
         }
         print(f"exporting {metadata.network} and running it on {len(test_set):,} test images ...", flush=True)
         exported = to_onnx(model, test_set.images[:2], properties)
-        largest = largest_difference(model, exported, test_set.images)
+        largest = largest_difference(model, exported, test_set.images[:])
         if largest > TOLERANCE:
             raise PipelineError(
                 f"probabilities of onnxruntime and torch differ by {largest:.2g}, expected at most {TOLERANCE:.2g}",

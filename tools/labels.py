@@ -10,41 +10,17 @@ The score of a test image is the probability of its label.
 """
 
 import argparse
-import io
-from collections.abc import Sequence
 from pathlib import Path
 
-import dvc.api
 import pandas as pd
-from dvc.exceptions import DvcException
 
 from src.data.dataset import load_split
-from src.data.predictions import read_predictions
 from src.reporting.drawing import draw_image_grid
 from src.runtime.cli import exit_on_error
 from src.runtime.errors import PipelineError
+from tools.project import FIGURES, MARGINS, PREDICTIONS, PREPARED, read_run
 
-MARGINS, TEST, PREPARED = "data/model/margins.csv", "metrics/predictions.csv", Path("data/prepared")
-FOLDER = Path("dvc_plots")
 MAX_PRINTED, MAX_DRAWN = 20, 40  # images
-
-
-def load_runs(names: Sequence[str], path: str) -> pd.DataFrame:
-    """Return a table of several experiments or revisions, or of the workspace if there are no names.
-
-    Raises:
-        PipelineError: a run has none, or the runs have different images.
-    """
-    try:
-        texts = [dvc.api.read(path, rev=name) for name in names] if names else [Path(path).read_text()]
-    except (DvcException, OSError) as error:
-        raise PipelineError(f"no {path}: {error}", "dvc exp list   # lists the experiments") from None
-    table = pd.concat([read_predictions(io.StringIO(text)) for text in texts])
-    same = table.filter(["index", "actual", "file"]).drop_duplicates()
-    if same.empty or same["index"].duplicated().any():
-        found = "no images" if same.empty else "images of different data sets"
-        raise PipelineError(f"{' '.join(names) or path}: {found}", "python -m tools.labels --help")
-    return table
 
 
 def rank(table: pd.DataFrame) -> pd.DataFrame:
@@ -56,8 +32,15 @@ def rank(table: pd.DataFrame) -> pd.DataFrame:
 
     Returns:
         index, file (if there are files), given, suggested, and margin or probability (of the given label).
+
+    Raises:
+        PipelineError: there are no images, or the runs have different ones.
     """
     keys = [key for key in ("index", "file") if key in table]
+    images = table[[*keys, "actual"]].drop_duplicates()
+    if images.empty or images["index"].duplicated().any():
+        found = "have no images" if images.empty else "have images of different data sets"
+        raise PipelineError(f"the runs {found}", "python -m tools.labels --help")
     score = "margin" if "margin" in table else "probability"
     table = table.rename(columns={"actual": "given", "predicted": "suggested", "rival": "suggested"})
     ranked = table.sort_values(score, kind="stable").drop_duplicates(keys).set_index(keys)
@@ -78,22 +61,23 @@ def draw(ranked: pd.DataFrame, split: str) -> None:
     names = [f"\n{Path(file).name}" for file in shown["file"]] if "file" in shown else [""] * len(shown)
     captions = [f"{row.given}\n→ {row.suggested}?{name}" for row, name in zip(shown.itertuples(), names, strict=True)]
     title = f"The {len(shown)} most suspicious of {len(ranked):,} labels (given → suggested)"
-    draw_image_grid(FOLDER / "labels.png", dataset.images[shown["index"]], captions, title, columns=10)
+    draw_image_grid(FIGURES / "labels.png", dataset.images[shown["index"]], captions, title, columns=10)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("runs", nargs="*", metavar="EXPERIMENT", help="or a git revision")
+    parser.add_argument("runs", nargs="*", metavar="RUN", default=["workspace"], help="experiment or git revision")
     parser.add_argument("--test", action="store_true", help="the test images instead of the training images")
     options = parser.parse_args()
     with exit_on_error():
-        ranked = rank(load_runs(options.runs, TEST if options.test else MARGINS))
-        FOLDER.mkdir(exist_ok=True)
-        ranked.to_csv(FOLDER / "labels.csv", index=False)
+        table = PREDICTIONS if options.test else MARGINS
+        ranked = rank(pd.concat([read_run(run, table) for run in options.runs]))
+        FIGURES.mkdir(exist_ok=True)
+        ranked.to_csv(FIGURES / "labels.csv", index=False)
         print(ranked.head(MAX_PRINTED).to_string(index=False))
-        print(f"{len(ranked):,} images are listed in {FOLDER / 'labels.csv'}")
+        print(f"{len(ranked):,} images are listed in {FIGURES / 'labels.csv'}")
         draw(ranked, "test" if options.test else "train")
-        print(f"the first ones are drawn in {FOLDER / 'labels.png'}")
+        print(f"the first ones are drawn in {FIGURES / 'labels.png'}")
 
 
 if __name__ == "__main__":

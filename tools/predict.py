@@ -5,7 +5,6 @@ python -m tools.predict folder/of/images --csv > predictions.csv
 """
 
 import argparse
-import json
 import sys
 from collections.abc import Iterable
 from pathlib import Path
@@ -20,9 +19,7 @@ from src.models.model_file import ModelMetadata, load_model
 from src.runtime.cli import exit_on_error
 from src.runtime.errors import PipelineError
 from src.sources.image_file import load_images
-
-MODEL = Path("data/model/model.safetensors")
-EVALUATION = Path("metrics/evaluate.json")
+from tools.project import MODEL, read_threshold
 
 
 def expand_folders(names: Iterable[str]) -> list[Path]:
@@ -32,11 +29,6 @@ def expand_folders(names: Iterable[str]) -> list[Path]:
         below = (file for file in path.rglob("*") if file.is_file() and "/." not in f"/{file.relative_to(path)}")
         files += sorted(below) if path.is_dir() else [path]
     return files
-
-
-def read_threshold() -> float:
-    """Return the confidence above which a prediction is sure: 0 if there were no validation images to choose it."""
-    return float(json.loads(EVALUATION.read_text()).get("threshold", 0)) if EVALUATION.exists() else 0.0
 
 
 def classify(

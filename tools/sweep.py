@@ -29,11 +29,12 @@ from hydra.errors import HydraException
 from src.reporting.drawing import BLUE, saved_figure
 from src.runtime.cli import exit_on_error
 from src.runtime.errors import PipelineError
+from tools.project import FIGURES
 from tools.recipes import PARAMS, load_params, read_recipe
 
 SEED, FOLD = "train.seed", "train.fold"
 RECIPES = {"default": {}, **{path.stem: read_recipe(path) for path in sorted(Path("benchmarks/recipes").glob("*.txt"))}}
-FOLDER, CURVE = "data/sources/folder", Path("dvc_plots/learning_curve.png")
+FOLDER = "data/sources/folder"
 
 Job = tuple[str, ...]  # the overrides of one training: ("train.epochs=2", "train.seed=0", ...)
 Values = dict[str, float | str]  # parameters by dotted key
@@ -156,13 +157,14 @@ def learning_curve(done: pd.DataFrame) -> str:
         done: successful experiments that differ in `train.fraction`.
     """
     curve = done.groupby("train.fraction")[["train_images", "validation_accuracy"]].mean()
-    with saved_figure(CURVE, 7, 4) as figure:
+    path = FIGURES / "learning_curve.png"
+    with saved_figure(path, 7, 4) as figure:
         axis = figure.subplots()
         axis.plot(*curve.to_numpy().T, color=BLUE, marker="o")
         axis.set(title="Would more images help?", xlabel="training images", ylabel="validation accuracy")
     (few, low), (many, high) = curve.to_numpy()[-2:]
     gain = f"{100 * low:.2f} % with {few:,.0f} training images, {100 * high:.2f} % with {many:,.0f}"
-    return f"validation accuracy: {gain}. Drawn in {CURVE}"
+    return f"validation accuracy: {gain}. Drawn in {path}"
 
 
 def main() -> None:

@@ -1,22 +1,23 @@
 """Labeled images and their file format."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 from PIL import Image
 
 from src.data.tensor_file import explain_damage, load_tensors, save_tensors
 
-SPLITS = ("train", "test")  # `src.data.split` chooses validation images out of train
+SPLITS = ("train", "test")  # `src.training.split` chooses validation images out of train
 
 STATISTICS_BLOCK = 1000  # images: 150 MB of 224 x 224 pixels in color
 OPTIONAL = ("sizes", "groups", "is_validation")
 
 
 class Rows:
-    """Some rows of an array that may be larger than the memory. Indexing copies the rows that it returns."""
+    """Some rows of an array that may be larger than the memory. Indexing reads the rows that it returns."""
 
     def __init__(self, array: np.ndarray, rows: np.ndarray) -> None:
         self.array, self.rows = array, rows
@@ -26,7 +27,13 @@ class Rows:
         return len(self.rows)
 
     def __getitem__(self, index: Any) -> np.ndarray:
-        return cast(np.ndarray, self.array[self.rows[index]])
+        return np.asarray(self.array[self.rows[index]])
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        return (self[number] for number in range(len(self)))
+
+
+Images = np.ndarray | Rows  # uint8 [n, height, width] or [n, height, width, 3]
 
 
 @dataclass(frozen=True)
@@ -34,7 +41,7 @@ class Dataset:
     """Labeled images, in memory or mapped from a file.
 
     Attributes:
-        images: uint8 [n, height, width] for gray images, or [n, height, width, 3] for RGB.
+        images: uint8 [n, height, width] for gray images, or [n, height, width, 3] for RGB; an array, or rows of one.
         labels: uint8 or uint16 [n], indices into `classes`.
         files: the path of each image in its source folder, or empty.
         sizes: uint32 [n, 2], width and height of each source image in pixels, or None.
@@ -44,7 +51,7 @@ class Dataset:
         is_validation: uint8 [n], 1 for the images of a given validation split, or None.
     """
 
-    images: np.ndarray
+    images: Images
     labels: np.ndarray
     classes: tuple[str, ...]
     files: tuple[str, ...] = ()
@@ -74,7 +81,7 @@ class Dataset:
 
     def __getitem__(self, index: np.ndarray | slice) -> "Dataset":
         """Return some of the images. An array of numbers copies no image: only indexing the result reads them."""
-        images = cast(np.ndarray, Rows(self.images, index)) if isinstance(index, np.ndarray) else self.images[index]
+        images = Rows(self.images[:], index) if isinstance(index, np.ndarray) else self.images[index]
         files = tuple(np.array(self.files, object)[index]) if self.files else ()
         optional = {name: getattr(self, name) for name in OPTIONAL}
         parts: Any = {name: None if array is None else array[index] for name, array in optional.items()}
@@ -97,7 +104,7 @@ class Dataset:
 
 def save_dataset(path: Path, dataset: Dataset) -> None:
     """Write one split."""
-    arrays = {"images": dataset.images, "labels": dataset.labels}
+    arrays = {"images": dataset.images[:], "labels": dataset.labels}
     if dataset.files:  # not in the header, which is limited to 100 MB
         arrays["files"] = np.frombuffer("\0".join(dataset.files).encode(), np.uint8)
     arrays |= {name: array for name in OPTIONAL if (array := getattr(dataset, name)) is not None}
@@ -129,7 +136,7 @@ def load_split(prepared: Path, split: str) -> Dataset:
     return load_dataset(split_path(prepared, split))
 
 
-def pixel_statistics(images: np.ndarray) -> tuple[list[float], list[float]]:
+def pixel_statistics(images: Images) -> tuple[list[float], list[float]]:
     """Return mean and standard deviation of each channel, for pixels from 0 to 1.
 
     Args:

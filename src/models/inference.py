@@ -2,13 +2,12 @@
 
 import math
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from src.data.dataset import Dataset
+from src.data.dataset import Dataset, Images
 from src.preprocessing import Normalization, normalize, to_float
 
 EVALUATION_BATCH = 500  # images; fixed, because a different size may change the last bits
@@ -82,7 +81,7 @@ def shift_four_ways(images: Tensor) -> list[Tensor]:
 
 
 @torch.no_grad()
-def predict(classifier: Classifier, images: np.ndarray, device: torch.device) -> Tensor:
+def predict(classifier: Classifier, images: Images, device: torch.device) -> Tensor:
     """Return log-probabilities, float32 [n, classes] on the CPU.
 
     Args:
@@ -98,7 +97,7 @@ def predict(classifier: Classifier, images: np.ndarray, device: torch.device) ->
     return torch.cat(outputs)
 
 
-def evaluation_batch_size(images: np.ndarray) -> int:
+def evaluation_batch_size(images: Images) -> int:
     """Return the number of images of this size that are evaluated at a time."""
     pixels: int = images.shape[1] * images.shape[2]
     return max(1, min(EVALUATION_BATCH, EVALUATION_PIXELS // pixels))

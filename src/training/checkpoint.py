@@ -7,20 +7,17 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
-from torch import Tensor
 
 from src.data.dataset import split_path
 from src.data.tensor_file import load_tensors, read_digest, save_tensors
 from src.models.model_file import to_arrays
 from src.params.base import Section
 from src.runtime.files import exclusive_lock
-from src.training.distributed import all_reduce_max, all_reduce_sum, broadcast_int, is_main_process
-
-if TYPE_CHECKING:
-    from src.training.loop import Metrics, TrainState
+from src.training.distributed import broadcast_int, is_main_process
+from src.training.state import Metrics, TrainState
 
 SECONDS = 10  # between saves; a killed run loses about this much
 
@@ -70,22 +67,18 @@ class Checkpoint:
         """Return whether the last save is older than `SECONDS`."""
         return time.monotonic() - self.saved_at > SECONDS
 
-    def save(self, state: "TrainState", history: "list[Metrics]") -> None:
+    def save(self, state: TrainState, history: list[Metrics]) -> None:
         """Write the state and the history. All processes have to call it.
 
         Raises:
             OSError: the disk is full. The previous checkpoint is kept.
         """
-        tensors = _tensors(state) | {
-            "running_metrics": all_reduce_sum(state.running_metrics),
-            "margins": all_reduce_sum(state.margins.sums),
-            "rivals": all_reduce_max(state.margins.rivals),
-        }
+        tensors = state.tensors()
         if is_main_process():
             save_tensors(self.path, to_arrays(tensors), {"step": state.step, "history": history})
         self.saved_at = time.monotonic()
 
-    def restore(self, state: "TrainState") -> "list[Metrics]":
+    def restore(self, state: TrainState) -> list[Metrics]:
         """Set `state` to the checkpoint, and return its history, or [] if there is none. Report a damaged one."""
         step = 0
         if is_main_process() and self.path.exists():
@@ -97,7 +90,7 @@ class Checkpoint:
         if not state.step:
             return []
         arrays, metadata = load_tensors(self.path)
-        _restore_tensors(state, {name: torch.from_numpy(array) for name, array in arrays.items()})
+        state.restore({name: torch.from_numpy(array) for name, array in arrays.items()})
         if is_main_process():
             print(f"resuming after step {state.step:,} of {state.total_steps:,} from {self.path}", flush=True)
         history: list[Metrics] = metadata["history"]
@@ -113,42 +106,3 @@ class Checkpoint:
         """Delete the checkpoint: the run is done."""
         self.path.unlink(missing_ok=True)
         self.lock.unlink(missing_ok=True)
-
-
-def _tensors(state: "TrainState") -> dict[str, Tensor]:
-    """Return the tensors of network and optimizers by key.
-
-    Keys are `net/<name>` for weights and running statistics, and `<optimizer>/<parameter>/<name>` for optimizer states,
-    for example `0/3/momentum`.
-    """
-    tensors = {f"net/{name}": tensor for name, tensor in state.classifier.net.state_dict().items()}
-    for number, optimizer in enumerate(state.optimizers):
-        for index, values in optimizer.state_dict()["state"].items():
-            tensors |= {f"{number}/{index}/{name}": value for name, value in values.items() if value is not None}
-    return tensors
-
-
-@torch.no_grad()
-def _restore_tensors(state: "TrainState", tensors: dict[str, Tensor]) -> None:
-    """Copy the tensors of a checkpoint into `state`.
-
-    The file holds contiguous tensors, and `Optimizer.load_state_dict` would keep that layout. Training uses
-    channels_last, and a different layout may change the last bits.
-    """
-    values = {"running_metrics": state.running_metrics, "margins": state.margins.sums, "rivals": state.margins.rivals}
-    for name, value in values.items():
-        saved = tensors.pop(name)
-        if is_main_process():  # rank 0 holds those of all processes; the others start at 0
-            value.copy_(saved)
-    net_state = state.classifier.net.state_dict()
-    for key, tensor in tensors.items():
-        prefix, rest = key.split("/", 1)
-        if prefix == "net":
-            net_state[rest].copy_(tensor)
-        else:
-            optimizer, (index, name) = state.optimizers[int(prefix)], rest.split("/")
-            weight = [weight for group in optimizer.param_groups for weight in group["params"]][int(index)]
-            # buffers like the momentum get the layout of their weight; AdamW's step counter has a different shape
-            like = weight if tensor.shape == weight.shape else tensor
-            # fused AdamW reads the step counter on the device of the weight
-            optimizer.state[weight][name] = torch.empty_like(like, device=weight.device).copy_(tensor)

@@ -2,96 +2,25 @@
 
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from decimal import Decimal
 
 import numpy as np
 import torch
-from torch import Tensor, nn
-from torch.optim import Optimizer
+from torch import Tensor
 from tqdm import tqdm
 
 from src.augmentation import augment, sample_augmentations
 from src.data.dataset import Dataset
-from src.device import DeviceSetup
-from src.models.inference import Classifier, evaluate
-from src.params.augmentation import AugmentationParams
-from src.params.train import TrainParams
-from src.preprocessing import IMAGENET, measure_border, measure_normalization, normalize, to_device, to_float
+from src.models.inference import evaluate
+from src.preprocessing import normalize, to_device, to_float
 from src.runtime.errors import PipelineError
 from src.runtime.signals import defer_signals
 from src.training.checkpoint import Checkpoint
-from src.training.distributed import all_reduce_sum, any_rank, is_main_process, rank, world_size, wrap_ddp
-from src.training.loss import LabelMargins, class_weights, image_losses
-from src.training.optim import build_optimizers, lr_factor, set_lr
+from src.training.distributed import all_reduce_sum, any_rank, is_main_process, rank, world_size
+from src.training.loss import image_losses
+from src.training.optim import lr_factor, set_lr
+from src.training.state import Metrics, TrainState
 
-# epoch (epochs done, as 0.34), learning_rate, train_loss, train_accuracy, validation_loss, validation_accuracy
-Metrics = dict[str, float]
 ORDER, RANDOM_LAYERS = 1, 2  # the uses of a derived seed
-
-
-@dataclass
-class TrainState:
-    """The state of training, without the images.
-
-    Attributes:
-        classifier: the network with its normalization and test-time augmentation.
-        parallel_net: the module that training calls: the network, or DistributedDataParallel around it.
-        optimizers: together they hold each trainable parameter once.
-        border: color of the border of the images, from 0 to 1 per channel.
-        steps_per_epoch: optimizer steps of a full epoch.
-        total_steps: optimizer steps of the run. The last epoch may be partial.
-        class_weights: weight of each class in the loss, float32 [classes].
-        running_metrics: loss, correct predictions and images since the last evaluation, float64 [3] (float32 on mps).
-        margins: how clearly the network preferred each training label so far.
-    """
-
-    classifier: Classifier
-    parallel_net: nn.Module
-    optimizers: list[Optimizer]
-    settings: TrainParams
-    augmentation: AugmentationParams
-    border: list[float]
-    setup: DeviceSetup
-    steps_per_epoch: int
-    total_steps: int
-    class_weights: Tensor
-    running_metrics: Tensor
-    margins: LabelMargins
-    step: int = 0
-
-
-def create_train_state(
-    net: nn.Module,
-    train_set: Dataset,
-    settings: TrainParams,
-    augmentation: AugmentationParams,
-    setup: DeviceSetup,
-    pretrained: bool = False,
-) -> TrainState:
-    """Prepare `net` for training: move it to the device, create the optimizers, choose the normalization."""
-    normalization = measure_normalization(train_set.images)
-    if pretrained and train_set.image_shape[0] == 3:
-        normalization = IMAGENET
-    # channels_last is 20 % faster for these convolutions on CPU
-    net.to(setup.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    steps_per_epoch = math.ceil(len(train_set) / settings.batch_size)
-    dtype = torch.float32 if setup.device.type == "mps" else torch.float64
-    return TrainState(
-        classifier=Classifier(net, normalization, settings.test_time_augmentation),
-        parallel_net=wrap_ddp(net),
-        optimizers=build_optimizers(net, settings, setup.precision),
-        settings=settings,
-        augmentation=augmentation,
-        border=measure_border(train_set.images),
-        setup=setup,
-        steps_per_epoch=steps_per_epoch,
-        # 1.1 epochs of 430 steps are 473 steps; in floats they would be 474
-        total_steps=math.ceil(steps_per_epoch * Decimal(str(settings.epochs))),
-        class_weights=class_weights(train_set.counts(), settings.class_weight).to(setup.device),
-        running_metrics=torch.zeros(3, dtype=dtype, device=setup.device),
-        margins=LabelMargins(len(train_set), len(train_set.classes), setup.device),
-    )
 
 
 def train(

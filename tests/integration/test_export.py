@@ -20,8 +20,8 @@ from src.preprocessing import Normalization
 from src.sources.image_file import load_images
 from tests.helpers import DIGITS, ROOT, random_dataset, run, save_random_model
 from tools import export, predict
-from tools.export import TEST_SET, largest_difference, to_onnx
-from tools.predict import MODEL
+from tools.export import largest_difference, to_onnx
+from tools.project import MODEL, PREPARED
 
 EXPORT = ["python", "-m", "tools.export", "model.onnx"]
 
@@ -62,7 +62,7 @@ def test_script_in_your_data_md_reads_and_classifies_images_as_predict_does(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     save_random_model(MODEL, "squeezenet1_1", DIGITS, (channels, 32, 32), "folder", fit)
-    save_dataset(TEST_SET, random_dataset(10, side=32, channels=channels))
+    save_dataset(PREPARED / "test.safetensors", random_dataset(10, side=32, channels=channels))
     monkeypatch.setattr("sys.argv", ["export", "model.onnx"])
     export.main()
 

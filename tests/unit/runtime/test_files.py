@@ -2,7 +2,6 @@
 
 import subprocess
 import sys
-from multiprocessing.pool import ThreadPool
 from pathlib import Path
 
 import pytest
@@ -46,14 +45,6 @@ def test_write_that_is_interrupted_keeps_the_file(tmp_path: Path, monkeypatch: p
         write_bytes(path, b"new")
     assert path.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [path]
-
-
-def test_several_writers_of_a_file_leave_one_of_their_contents(tmp_path: Path) -> None:
-    contents = [bytes([number]) * 100_000 for number in range(50)]
-    with ThreadPool(4) as pool:
-        pool.map(lambda content: write_bytes(tmp_path / "a", content), contents, chunksize=1)
-    assert (tmp_path / "a").read_bytes() in contents
-    assert list(tmp_path.iterdir()) == [tmp_path / "a"]
 
 
 @pytest.mark.parametrize("is_full", [True, False])

@@ -12,9 +12,9 @@ import pytest
 from PIL import Image
 
 from src.data.dataset import Dataset
-from src.data.split import split_training_images
 from src.runtime.errors import PipelineError
 from src.sources.folder import read_folder
+from src.training.split import split_training_images
 
 Read = Callable[..., tuple[Dataset, Dataset]]
 CATS_AND_DOGS = [f"{name}/{number}.png" for name in ("cat", "dog") for number in range(8)]

@@ -12,13 +12,13 @@ import torch
 from torch import nn
 
 from src.data.dataset import Dataset, load_split, save_dataset
-from src.data.split import split_training_images
 from src.data.tensor_file import read_digest
 from src.models.inference import Classifier, evaluate
 from src.models.model_file import load_model
 from src.models.registry import register
 from src.params.base import load_sections
 from src.params.train import TrainParams
+from src.training.split import split_training_images
 from tests.helpers import edit_params, is_error, random_dataset, run_stage_in
 
 PREPARED, METRICS, MODEL = Path("data/prepared"), Path("metrics"), Path("data/model/model.safetensors")

@@ -53,14 +53,14 @@ def test_report_is_markdown_with_tables_of_text() -> None:
         "| model.pretrained | True | False |",
         "### Test accuracy with its 95 % interval",
         "| | accuracy | low | high |",
-        "| first | 0.5 | 0.0945 | 0.9055 |",
-        "| second | 1.0 | 0.3424 | 1.0 |",
+        "| a | 0.5 | 0.0945 | 0.9055 |",
+        "| b | 1.0 | 0.3424 | 1.0 |",
         "- 0 test images right only in a, 1 right only in b",
         "- McNemar's exact p-value 1: the difference is not significant",
         "- This compares two models. To compare recipes, train several seeds of each: "
         "`python -m tools.sweep RECIPE --seeds 5`",
         "### Flipped images: at most 12 that b gets wrong, and 12 that it gets right",
-        "| | actual | first | second | confidence |",
+        "| | actual | a | b | confidence |",
         r"| 1 | 0 | 1e3\|x | 0 | 0.89 |",
     ]
 

@@ -10,7 +10,8 @@ from src.data.dataset import save_dataset
 from src.data.predictions import read_predictions
 from src.runtime.errors import PipelineError
 from tests.helpers import random_dataset
-from tools.labels import PREPARED, draw, rank
+from tools.labels import draw, rank
+from tools.project import PREPARED
 
 RUN = """index,actual,file,rival,margin
 3,cat,cat/3.png,dog,-1.5

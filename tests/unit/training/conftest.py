@@ -11,7 +11,7 @@ from src.device import DeviceSetup
 from src.models.registry import create_model
 from src.params.augmentation import AugmentationParams
 from src.params.train import TrainParams
-from src.training.loop import TrainState, create_train_state
+from src.training.state import TrainState, create_train_state
 from tests.helpers import random_dataset
 
 OFF = {name: 0.0 for name in AugmentationParams.model_fields if name != "interpolation"}

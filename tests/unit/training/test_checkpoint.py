@@ -17,8 +17,9 @@ from src.models.inference import Classifier
 from src.models.registry import NETWORKS, Shape, create_model
 from src.training import checkpoint, loop
 from src.training.checkpoint import Checkpoint, describe_run, run_hash
-from src.training.loop import Metrics, TrainState, train
+from src.training.loop import train
 from src.training.optim import build_optimizers
+from src.training.state import Metrics, TrainState
 from tests.helpers import MNIST, random_dataset
 
 NewState = Callable[..., TrainState]

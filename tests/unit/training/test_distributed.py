@@ -22,7 +22,8 @@ from src.params.base import load_sections
 from src.params.train import TrainParams
 from src.runtime.errors import PipelineError
 from src.training import distributed
-from src.training.loop import create_train_state, train
+from src.training.loop import train
+from src.training.state import create_train_state
 from tests.helpers import ROOT, create_once, random_dataset
 
 CPU = torch.device("cpu")

@@ -16,13 +16,14 @@ from src.models.registry import create_model
 from src.preprocessing import Normalization
 from src.runtime.errors import PipelineError
 from src.training import loop
+from src.training.state import TrainState
 from tests.helpers import MNIST, random_dataset
 
-NewState = Callable[..., loop.TrainState]
+NewState = Callable[..., TrainState]
 PLAIN_SGD = {"optimizer": "sgd", "momentum": 0.0, "weight_decay": 0.0, "schedule": "constant", "warmup": 0.0}
 
 
-def remaining_batches(state: loop.TrainState, data: Dataset) -> list[tuple[Tensor, Tensor, Tensor]]:
+def remaining_batches(state: TrainState, data: Dataset) -> list[tuple[Tensor, Tensor, Tensor]]:
     batches = []
     for batch in loop.iterate_batches(state, data):
         batches.append(batch)

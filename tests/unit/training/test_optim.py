@@ -9,8 +9,9 @@ from torch.optim import SGD, AdamW, Optimizer
 
 from src.models.registry import create_model
 from src.params.train import TrainParams
-from src.training.loop import TrainState, train
+from src.training.loop import train
 from src.training.optim import Muon, build_optimizers, lr_factor, orthogonalize, set_lr
+from src.training.state import TrainState
 from tests.helpers import MNIST, random_dataset
 
 Settings = Callable[..., TrainParams]

@@ -1,0 +1,130 @@
+"""The state of training: what the steps change, and what a checkpoint keeps."""
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from src.data.dataset import Dataset
+from src.device import DeviceSetup
+from src.models.inference import Classifier
+from src.params.augmentation import AugmentationParams
+from src.params.train import TrainParams
+from src.preprocessing import IMAGENET, measure_border, measure_normalization
+from src.training.distributed import all_reduce_max, all_reduce_sum, is_main_process, wrap_ddp
+from src.training.loss import LabelMargins, class_weights
+from src.training.optim import build_optimizers
+
+# epoch (epochs done, as 0.34), learning_rate, train_loss, train_accuracy, validation_loss, validation_accuracy
+Metrics = dict[str, float]
+
+
+@dataclass
+class TrainState:
+    """The state of training, without the images.
+
+    Attributes:
+        classifier: the network with its normalization and test-time augmentation.
+        parallel_net: the module that training calls: the network, or DistributedDataParallel around it.
+        optimizers: together they hold each trainable parameter once.
+        border: color of the border of the images, from 0 to 1 per channel.
+        steps_per_epoch: optimizer steps of a full epoch.
+        total_steps: optimizer steps of the run. The last epoch may be partial.
+        class_weights: weight of each class in the loss, float32 [classes].
+        running_metrics: loss, correct predictions and images since the last evaluation, float64 [3] (float32 on mps).
+        margins: how clearly the network preferred each training label so far.
+    """
+
+    classifier: Classifier
+    parallel_net: nn.Module
+    optimizers: list[Optimizer]
+    settings: TrainParams
+    augmentation: AugmentationParams
+    border: list[float]
+    setup: DeviceSetup
+    steps_per_epoch: int
+    total_steps: int
+    class_weights: Tensor
+    running_metrics: Tensor
+    margins: LabelMargins
+    step: int = 0
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Return all tensors that training changes, by key. All processes have to call it.
+
+        Keys are `net/<name>` for weights and running statistics, `<optimizer>/<parameter>/<name>` for optimizer states,
+        for example `0/3/momentum`, and the names of the accumulators.
+        """
+        tensors = {f"net/{name}": tensor for name, tensor in self.classifier.net.state_dict().items()}
+        for number, optimizer in enumerate(self.optimizers):
+            for index, values in optimizer.state_dict()["state"].items():
+                tensors |= {f"{number}/{index}/{name}": value for name, value in values.items() if value is not None}
+        return tensors | {name: combine(tensor) for name, (tensor, combine) in self._accumulators().items()}
+
+    @torch.no_grad()
+    def restore(self, tensors: Mapping[str, Tensor]) -> None:
+        """Copy what `tensors` returned into this state.
+
+        `Optimizer.load_state_dict` would keep the contiguous layout that tensors have in a file. Training uses
+        channels_last, and a different layout may change the last bits.
+        """
+        accumulators, net_state = self._accumulators(), self.classifier.net.state_dict()
+        for key, tensor in tensors.items():
+            prefix, _, rest = key.partition("/")
+            if key in accumulators:
+                if is_main_process():  # rank 0 holds those of all processes; the others start at 0
+                    accumulators[key][0].copy_(tensor)
+            elif prefix == "net":
+                net_state[rest].copy_(tensor)
+            else:
+                optimizer, (index, name) = self.optimizers[int(prefix)], rest.split("/")
+                weight = [weight for group in optimizer.param_groups for weight in group["params"]][int(index)]
+                # buffers like the momentum get the layout of their weight; AdamW's step counter has a different shape
+                like = weight if tensor.shape == weight.shape else tensor
+                # fused AdamW reads the step counter on the device of the weight
+                optimizer.state[weight][name] = torch.empty_like(like, device=weight.device).copy_(tensor)
+
+    def _accumulators(self) -> dict[str, tuple[Tensor, Callable[[Tensor], Tensor]]]:
+        """Return what each process accumulates for its own images, and how to combine all processes."""
+        return {
+            "running_metrics": (self.running_metrics, all_reduce_sum),
+            "margins": (self.margins.sums, all_reduce_sum),
+            "rivals": (self.margins.rivals, all_reduce_max),
+        }
+
+
+def create_train_state(
+    net: nn.Module,
+    train_set: Dataset,
+    settings: TrainParams,
+    augmentation: AugmentationParams,
+    setup: DeviceSetup,
+    pretrained: bool = False,
+) -> TrainState:
+    """Prepare `net` for training: move it to the device, create the optimizers, choose the normalization."""
+    normalization = measure_normalization(train_set.images)
+    if pretrained and train_set.image_shape[0] == 3:
+        normalization = IMAGENET
+    # channels_last is 20 % faster for these convolutions on CPU
+    net.to(setup.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    steps_per_epoch = math.ceil(len(train_set) / settings.batch_size)
+    dtype = torch.float32 if setup.device.type == "mps" else torch.float64
+    return TrainState(
+        classifier=Classifier(net, normalization, settings.test_time_augmentation),
+        parallel_net=wrap_ddp(net),
+        optimizers=build_optimizers(net, settings, setup.precision),
+        settings=settings,
+        augmentation=augmentation,
+        border=measure_border(train_set.images),
+        setup=setup,
+        steps_per_epoch=steps_per_epoch,
+        # 1.1 epochs of 430 steps are 473 steps; in floats they would be 474
+        total_steps=math.ceil(steps_per_epoch * Decimal(str(settings.epochs))),
+        class_weights=class_weights(train_set.counts(), settings.class_weight).to(setup.device),
+        running_metrics=torch.zeros(3, dtype=dtype, device=setup.device),
+        margins=LabelMargins(len(train_set), len(train_set.classes), setup.device),
+    )
