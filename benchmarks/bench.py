@@ -65,7 +65,7 @@ def measure(recipe: str, changes: dict[str, object]) -> dict[str, Any]:
     return {
         "name": recipe,
         "num_params": sum(weight.numel() for weight in net.parameters()),
-        "accuracy": evaluate(state.classifier, test_set, setup.device)[1],
+        "accuracy": evaluate(state.classifier, test_set, setup.device)["accuracy"],
         "seconds": seconds,
         "images_per_s": len(train_set) * params.train.epochs / seconds,
         "machine": str(setup),

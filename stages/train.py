@@ -2,13 +2,14 @@
 
 from pathlib import Path
 
+from torchinfo import summary
+
 from src.data.dataset import load_split
 from src.data.predictions import margins_table, predictions_table
 from src.device import set_up_device
 from src.models.build import build_network
 from src.models.calibration import calibrate
 from src.models.model_file import save_model
-from src.models.summary import model_summary
 from src.params.augmentation import AugmentationParams
 from src.params.compute import ComputeParams
 from src.params.model import ModelParams
@@ -43,10 +44,14 @@ def main(
     run = describe_run(sections, prepared)
     key = run_hash(run, setup.environment)
     join_process_group(setup, key)
+    layers = summary(net, (1, *pool.image_shape), verbose=0)
     if is_main_process():
-        print(f"{model_summary(net, pool.image_shape)}\n{setup}", flush=True)
-    num_params = sum(parameter.numel() for parameter in net.parameters())
-    sizes = {"num_params": num_params, "train_images": len(train_set), "validation_images": len(validation_set)}
+        print(f"{layers}\n{setup}", flush=True)
+    sizes = {
+        "num_params": layers.total_params,
+        "train_images": len(train_set),
+        "validation_images": len(validation_set),
+    }
     environment = list(setup.environment.items())  # a list, because DVC would show each value of a mapping as a metric
 
     def write_metrics(history: list[Metrics]) -> None:

@@ -103,12 +103,17 @@ def evaluation_batch_size(images: Images) -> int:
     return max(1, min(EVALUATION_BATCH, EVALUATION_PIXELS // pixels))
 
 
-def evaluate(classifier: Classifier, dataset: Dataset, device: torch.device) -> tuple[float, float]:
-    """Return the mean loss and the accuracy (0 to 1) on a data set."""
+def evaluate(classifier: Classifier, dataset: Dataset, device: torch.device) -> dict[str, float]:
+    """Return `loss`, `accuracy` and `balanced_accuracy` (the mean over classes) on a data set."""
     log_probabilities = predict(classifier, dataset.images, device)
     labels = torch.from_numpy(dataset.labels).long()
-    loss = F.nll_loss(log_probabilities, labels).item()
-    return loss, get_correct_prediction_count(log_probabilities, labels) / len(labels)
+    right = labels[log_probabilities.argmax(dim=1) == labels].bincount(minlength=len(dataset.classes))
+    images = labels.bincount(minlength=len(dataset.classes))
+    return {
+        "loss": F.nll_loss(log_probabilities, labels).item(),
+        "accuracy": get_correct_prediction_count(log_probabilities, labels) / len(labels),
+        "balanced_accuracy": (right / images)[images > 0].mean().item(),
+    }
 
 
 def get_correct_prediction_count(outputs: Tensor, labels: Tensor) -> int:

@@ -149,8 +149,8 @@ def log_metrics(state: TrainState, validation_set: Dataset | None) -> Metrics:
     metrics = {"epoch": epoch, "learning_rate": lr, "train_loss": loss / seen, "train_accuracy": correct / seen}
     if validation_set and is_main_process():
         with state.setup.autocast():
-            loss, accuracy = evaluate(state.classifier, validation_set, state.setup.device)
-        metrics |= {"validation_loss": loss, "validation_accuracy": accuracy}
+            measured = evaluate(state.classifier, validation_set, state.setup.device)
+        metrics |= {f"validation_{name}": value for name, value in measured.items()}
     text = "  ".join(f"{name.replace('_', ' ')} {value:.4g}" for name, value in metrics.items())
     if is_main_process() and not all(map(math.isfinite, metrics.values())):  # the others lose their connection to it
         lr = state.settings.learning_rate

@@ -19,7 +19,7 @@ from src.training.distributed import all_reduce_max, all_reduce_sum, is_main_pro
 from src.training.loss import LabelMargins, class_weights
 from src.training.optim import build_optimizers
 
-# epoch (epochs done, as 0.34), learning_rate, train_loss, train_accuracy, validation_loss, validation_accuracy
+# epoch (epochs done, as 0.34), learning_rate, train_loss and train_accuracy, and `evaluate` with "validation_" before
 Metrics = dict[str, float]
 
 

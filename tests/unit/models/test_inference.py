@@ -41,15 +41,18 @@ def test_prediction_does_not_change_the_network() -> None:
     assert all(torch.equal(tensor, before[name]) for name, tensor in net.state_dict().items())
 
 
-def test_loss_and_accuracy_are_means_over_images_not_batches() -> None:
+def test_loss_and_accuracy_are_means_over_images_and_balanced_accuracy_over_classes() -> None:
     """507 images in batches of 500 and 7 have the metrics of one batch of 507."""
     data, net = random_dataset(EVALUATION_BATCH + 7), create_model("dash", 10, MNIST).eval()
-    loss, accuracy = evaluate(plain(net), data, CPU)
+    metrics = evaluate(plain(net), data, CPU)
     with torch.no_grad():
         logits = net((torch.tensor(data.images)[:, None] / 255 - 0.2) / 0.3)
     labels = torch.tensor(data.labels).long()
-    assert loss == pytest.approx(F.cross_entropy(logits, labels).item(), rel=1e-5)
-    assert accuracy == (logits.argmax(dim=1) == labels).sum().item() / 507
+    assert metrics["loss"] == pytest.approx(F.cross_entropy(logits, labels).item(), rel=1e-5)
+    correct = logits.argmax(dim=1) == labels
+    assert metrics["accuracy"] == correct.sum().item() / 507
+    recalls = [correct[labels == label].float().mean().item() for label in set(labels.tolist())]
+    assert metrics["balanced_accuracy"] == pytest.approx(sum(recalls) / len(recalls))
 
 
 @pytest.mark.parametrize("channels", [1, 3])

@@ -52,7 +52,10 @@ def test_train_writes_the_model_and_its_metrics(prepared: Path) -> None:
     assert (metrics["num_params"], metrics["epoch"]) == (38_570, 1)
     assert [key for key, _ in metrics["environment"]] == ["torch", "device", "precision", "threads"]
     header, *rows = (prepared / METRICS / "history.csv").read_text().splitlines()
-    assert header == "epoch,learning_rate,train_loss,train_accuracy,validation_loss,validation_accuracy"
+    assert header.split(",") == [
+        *("epoch", "learning_rate", "train_loss", "train_accuracy"),
+        *("validation_loss", "validation_accuracy", "validation_balanced_accuracy"),
+    ]
     assert [row.split(",")[0] for row in rows] == ["0.2", "0.4", "0.6", "0.8", "1.0"]  # a row per step
     _, metadata = load_model(prepared / MODEL)
     assert (metadata.network, metadata.input_shape, metadata.classes) == ("dash", (1, 28, 28), tuple("0123456789"))
@@ -138,7 +141,7 @@ def uses(folder: Path, classifier: Classifier) -> bool:
     at_1 = Classifier(classifier.net, classifier.normalization, classifier.test_time_augmentation)
     pool, test_set = (load_split(folder / PREPARED, split) for split in ("train", "test"))
     pairs = [(at_1, pool[split_of(folder, pool)[1]]), (classifier, test_set)]
-    losses = [evaluate(each, data, torch.device("cpu"))[0] for each, data in pairs]
+    losses = [evaluate(each, data, torch.device("cpu"))["loss"] for each, data in pairs]
     files = [("train.json", "validation_loss"), ("evaluate.json", "loss")]
     return losses == pytest.approx(
         [json.loads((folder / METRICS / file).read_text())[key] for file, key in files], rel=1e-5

@@ -125,9 +125,9 @@ def test_metrics_are_means_over_images_not_batches(new_state: NewState) -> None:
     """At a learning rate of almost 0, training and evaluation agree on 75 images in batches of 32, 32 and 11."""
     state, data = new_state("net", learning_rate=1e-12), random_dataset(75)
     (metrics,) = loop.train(state, data)
-    loss, accuracy = evaluate(state.classifier, data, state.setup.device)
-    assert metrics["train_loss"] == pytest.approx(loss, rel=1e-4)
-    assert metrics["train_accuracy"] == accuracy
+    expected = evaluate(state.classifier, data, state.setup.device)
+    assert metrics["train_loss"] == pytest.approx(expected["loss"], rel=1e-4)
+    assert metrics["train_accuracy"] == expected["accuracy"]
 
 
 def test_metrics_have_the_last_learning_rate_and_are_printed_and_reset(
@@ -143,14 +143,15 @@ def test_metrics_have_the_last_learning_rate_and_are_printed_and_reset(
 
 def test_validation_evaluates_the_network_of_this_step(new_state: NewState) -> None:
     state, validation_set = new_state(images=38, batch_size=16, epochs=2.0), random_dataset(20, seed=1)
-    seen: list[tuple[float, float]] = []
+    seen: list[dict[str, float]] = []
 
     def on_eval(history: list[loop.Metrics]) -> None:
         seen.append(evaluate(state.classifier, validation_set, state.setup.device))
         assert len(history) == len(seen)
 
     history = loop.train(state, random_dataset(38), validation_set, on_eval=on_eval)
-    assert [(metrics["validation_loss"], metrics["validation_accuracy"]) for metrics in history] == seen
+    names = ("loss", "accuracy", "balanced_accuracy")
+    assert [{name: metrics[f"validation_{name}"] for name in names} for metrics in history] == seen
     assert len(seen) == 2
 
 
