@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from src.data.dataset import SPLITS, save_dataset, split_path
+from src.data.dataset import SPLITS, save_split
 from src.params.prepare import PrepareParams
 from src.runtime.cli import run_stage
 from src.runtime.files import exclusive_lock, main_checkout
@@ -20,7 +20,7 @@ def main(prepare: PrepareParams, source: Path, raw: Path, prepared: Path) -> Non
         train, test = (decode(files, prefix, spec.classes, prepare.dataset) for prefix in ("train", "t10k"))
         splits = train, test
     for split, dataset in zip(SPLITS, splits, strict=True):
-        save_dataset(split_path(prepared, split), dataset)
+        save_split(prepared, split, dataset)
         print(f"{split}: {len(dataset):,} images of {len(dataset.classes)} classes", flush=True)
 
 

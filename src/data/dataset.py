@@ -102,38 +102,34 @@ class Dataset:
         return self.files[index] if self.files else str(index)
 
 
-def save_dataset(path: Path, dataset: Dataset) -> None:
-    """Write one split."""
+def split_path(prepared: Path, split: str) -> Path:
+    """Return the file of one of `SPLITS` in the folder that the stage `prepare` writes."""
+    return prepared / f"{split}.safetensors"
+
+
+def save_split(prepared: Path, split: str, dataset: Dataset) -> None:
+    """Write one of `SPLITS`."""
     arrays = {"images": dataset.images[:], "labels": dataset.labels}
     if dataset.files:  # not in the header, which is limited to 100 MB
         arrays["files"] = np.frombuffer("\0".join(dataset.files).encode(), np.uint8)
     arrays |= {name: array for name in OPTIONAL if (array := getattr(dataset, name)) is not None}
     metadata = {"classes": dataset.classes, "source": dataset.source, "fit": dataset.fit}
-    save_tensors(path, arrays, metadata)
+    save_tensors(split_path(prepared, split), arrays, metadata)
 
 
-def load_dataset(path: Path) -> Dataset:
-    """Map one split into memory.
+def load_split(prepared: Path, split: str) -> Dataset:
+    """Map one of `SPLITS` into memory.
 
     Raises:
         PipelineError: the file is missing, damaged or not a data set.
     """
+    path = split_path(prepared, split)
     with explain_damage("prepare", path, "a prepared data set"):
         arrays, metadata = load_tensors(path)
         names = arrays.pop("files", None)
         files = () if names is None else tuple(names.tobytes().decode().split("\0"))
         classes, source, fit = tuple(metadata["classes"]), metadata["source"], metadata["fit"]
         return Dataset(**arrays, classes=classes, files=files, source=source, fit=fit)
-
-
-def split_path(prepared: Path, split: str) -> Path:
-    """Return the file of one of `SPLITS` in the folder that the stage `prepare` writes."""
-    return prepared / f"{split}.safetensors"
-
-
-def load_split(prepared: Path, split: str) -> Dataset:
-    """Map one of `SPLITS` into memory. Raises PipelineError."""
-    return load_dataset(split_path(prepared, split))
 
 
 def pixel_statistics(images: Images) -> tuple[list[float], list[float]]:

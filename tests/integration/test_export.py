@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 from torch import nn
 
-from src.data.dataset import save_dataset
+from src.data.dataset import save_split
 from src.models import inference
 from src.models.inference import Classifier
 from src.models.registry import create_model
@@ -62,7 +62,7 @@ def test_script_in_your_data_md_reads_and_classifies_images_as_predict_does(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     save_random_model(MODEL, "squeezenet1_1", DIGITS, (channels, 32, 32), "folder", fit)
-    save_dataset(PREPARED / "test.safetensors", random_dataset(10, side=32, channels=channels))
+    save_split(PREPARED, "test", random_dataset(10, side=32, channels=channels))
     monkeypatch.setattr("sys.argv", ["export", "model.onnx"])
     export.main()
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from src.data.dataset import load_dataset, save_dataset
+from src.data.dataset import load_split, save_split
 from src.models.model_file import load_model
 from src.runtime.errors import PipelineError
 from src.sources.download import DatasetSpec, download
@@ -91,10 +91,10 @@ def test_mutated_model_is_an_error_or_unchanged(tmp_path: Path, fuzz: Fuzz) -> N
 
 
 def test_mutated_dataset_is_an_error_or_unchanged(tmp_path: Path, fuzz: Fuzz) -> None:
-    path, data = tmp_path / "data.safetensors", random_dataset(20)
-    save_dataset(path, data)
+    path, data = tmp_path / "test.safetensors", random_dataset(20)
+    save_split(tmp_path, "test", data)
 
     def is_unchanged(found: Any) -> bool:
         return bool((found.images == data.images).all() and (found.labels == data.labels).all())
 
-    assert fuzz(path, load_dataset, is_unchanged, 100, 300) >= 95
+    assert fuzz(path, lambda file: load_split(file.parent, "test"), is_unchanged, 100, 300) >= 95

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from src.data.dataset import Dataset, load_dataset, load_split, pixel_statistics, save_dataset
+from src.data.dataset import Dataset, load_split, pixel_statistics, save_split
 from src.data.tensor_file import save_tensors
 from src.runtime.errors import PipelineError
 from tests.helpers import random_dataset
@@ -50,7 +50,7 @@ def test_images_labels_classes_and_files_have_to_fit_together(changes: dict[str,
 
 @pytest.mark.parametrize("data", [COLOR, random_dataset(3)])
 def test_saved_dataset_is_loaded_unchanged(tmp_path: Path, data: Dataset) -> None:
-    save_dataset(tmp_path / "train.safetensors", data)
+    save_split(tmp_path, "train", data)
     loaded = load_split(tmp_path, "train")
     for name in ("images", "labels", "classes", "files", "sizes", "source", "fit"):
         assert np.array_equal(getattr(loaded, name), getattr(data, name))
@@ -60,8 +60,8 @@ def test_many_file_names_do_not_exceed_the_limit_of_the_header(tmp_path: Path, m
     monkeypatch.setattr("src.data.tensor_file.MAX_HEADER", 1000)
     files = tuple(f"a/{number}.png" for number in range(1000))
     data = Dataset(np.zeros((1000, 8, 8), np.uint8), np.zeros(1000, np.uint8), ("a",), files)
-    save_dataset(tmp_path / "a.safetensors", data)
-    assert load_dataset(tmp_path / "a.safetensors").files == files
+    save_split(tmp_path, "train", data)
+    assert load_split(tmp_path, "train").files == files
 
 
 @pytest.mark.parametrize("channels", [1, 3])
@@ -76,6 +76,6 @@ def test_pixel_statistics_equal_numpys(channels: int) -> None:
 @pytest.mark.parametrize(("classes", "message"), [({}, "'classes'"), ({"classes": ["a"]}, "label 1 at index 1")])
 def test_foreign_content_is_an_error(tmp_path: Path, classes: dict[str, object], message: str) -> None:
     metadata = {"source": "mnist", "fit": "pad", **classes}
-    save_tensors(tmp_path / "a.safetensors", {"images": IMAGES, "labels": LABELS}, metadata)
+    save_tensors(tmp_path / "train.safetensors", {"images": IMAGES, "labels": LABELS}, metadata)
     with pytest.raises(PipelineError, match=f"is not a prepared data set: {message}"):
-        load_dataset(tmp_path / "a.safetensors")
+        load_split(tmp_path, "train")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from src.data.dataset import load_split, save_dataset
+from src.data.dataset import load_split, save_split
 from src.runtime.files import write_text
 from tests.helpers import DIGITS, run_stage_in, save_random_model
 
@@ -51,6 +51,6 @@ def test_evaluate_writes_metrics_and_predictions(prepared: Path) -> None:
 def test_predictions_name_the_files_of_the_images(prepared: Path) -> None:
     test_set = load_split(prepared / "data/prepared", "test")
     files = tuple(f"{label}/{index}.png" for index, label in enumerate(test_set.labels))
-    save_dataset(prepared / TEST, replace(test_set, files=files))
+    save_split(prepared / "data/prepared", "test", replace(test_set, files=files))
     run_stage_in(prepared, "evaluate", check=True)
     assert [row["file"] for row in read_rows(prepared / "metrics/predictions.csv")] == list(files)

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from src.data.dataset import SPLITS, load_split, save_dataset
+from src.data.dataset import SPLITS, load_split, save_split
 from tests.helpers import edit_params, is_error, run_stage_in
 
 PREPARED, METRICS = Path("data/prepared"), Path("metrics")
@@ -36,7 +36,7 @@ def test_inspect_writes_report_balance_and_samples(prepared: Path) -> None:
 def test_findings_are_written_even_if_they_fail_the_audit(prepared: Path) -> None:
     train_set = load_split(prepared / PREPARED, "train")
     test_set = replace(train_set[:40], files=tuple(f"test/{index}.png" for index in range(40)))
-    save_dataset(prepared / PREPARED / "test.safetensors", test_set)
+    save_split(prepared / PREPARED, "test", test_set)
     assert is_error(
         run_stage_in(prepared, "inspect"),
         "train and test: 40 exact copies of images, expected at most 0: test/0.png equals 0, test/1.png equals 1, ",
@@ -55,7 +55,7 @@ def test_copies_in_a_given_validation_split_fail_the_audit(prepared: Path) -> No
     images = pool.images.copy()
     images[-1] = images[0]
     given = (np.arange(len(pool)) >= len(pool) - 40).astype(np.uint8)
-    save_dataset(prepared / PREPARED / "train.safetensors", replace(pool, images=images, is_validation=given))
+    save_split(prepared / PREPARED, "train", replace(pool, images=images, is_validation=given))
     assert is_error(
         run_stage_in(prepared, "inspect"),
         "train and validation: 1 exact copies of images, expected at most 0: 39 equals 0",
@@ -69,7 +69,7 @@ def test_color_images_are_drawn_with_every_augmentation(prepared: Path) -> None:
     for split in SPLITS:
         gray = load_split(prepared / PREPARED, split)
         color = replace(gray, images=np.stack([gray.images] * 3, axis=-1))
-        save_dataset(prepared / PREPARED / f"{split}.safetensors", color)
+        save_split(prepared / PREPARED, split, color)
     run_stage_in(prepared, "inspect", check=True)
     assert len(json.loads((prepared / METRICS / "inspect.json").read_text())["train"]["mean"]) == 3
 

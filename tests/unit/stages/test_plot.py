@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from src.data.dataset import Dataset, save_dataset
+from src.data.dataset import Dataset, save_split
 from src.data.tensor_file import save_tensors
 from src.runtime.files import write_csv, write_json
 from tests.helpers import run_stage_in
@@ -23,7 +23,7 @@ METADATA = {
 def evaluated(tiny: Path) -> Path:
     """A folder with a test set of three classes, a model file, and all that train and evaluate write."""
     images = np.full((6, 28, 28), 200, np.uint8)
-    save_dataset(tiny / "data/prepared/test.safetensors", Dataset(images, np.arange(6, dtype=np.uint8) % 3, CLASSES))
+    save_split(tiny / "data/prepared", "test", Dataset(images, np.arange(6, dtype=np.uint8) % 3, CLASSES))
     save_tensors(
         tiny / "data/model/model.safetensors", {}, METADATA | {"run": {"model": {}, "train": {}, "augmentation": {}}}
     )

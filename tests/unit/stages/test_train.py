@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import nn
 
-from src.data.dataset import Dataset, load_split, save_dataset
+from src.data.dataset import Dataset, load_split, save_split
 from src.data.tensor_file import read_digest
 from src.models.inference import Classifier, evaluate
 from src.models.model_file import load_model
@@ -118,7 +118,7 @@ def train_on_color(folder: Path, changes: dict[str, Any]) -> Classifier:
     for seed, (split, count) in enumerate({"train": 50, "test": 10}.items()):
         noise = random_dataset(count, seed, side=32, channels=3)
         dark = Dataset(noise.images // 3, noise.labels, noise.classes, fit="crop")
-        save_dataset(folder / PREPARED / f"{split}.safetensors", dark)
+        save_split(folder / PREPARED, split, dark)
     settings = {"model.name": "shufflenet_v2_x0_5", "train.batch_size": 8, "train.epochs": 2, "train.validation": 10}
     edit_params(folder, settings | {"compute.precision": "fp32"} | changes)
     for stage in ("train", "evaluate"):

@@ -6,7 +6,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from src.data.dataset import save_dataset
+from src.data.dataset import save_split
 from src.data.predictions import read_predictions
 from src.runtime.errors import PipelineError
 from tests.helpers import random_dataset
@@ -44,7 +44,7 @@ def test_test_images_are_ranked_by_the_probability_of_their_label() -> None:
 def test_images_of_another_data_set_are_not_drawn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     data = random_dataset(3)
-    save_dataset(PREPARED / "train.safetensors", data)
+    save_split(PREPARED, "train", data)
     given = data.classes[data.labels[2]]
     ranked = pd.DataFrame([[2, given, "x", 0.1]], columns=["index", "given", "suggested", "probability"])
     draw(ranked, "train")

@@ -12,7 +12,7 @@ from filelock import FileLock, Timeout
 from torch import nn
 from torchvision.ops import StochasticDepth
 
-from src.data.dataset import save_dataset, split_path
+from src.data.dataset import save_split
 from src.models.inference import Classifier
 from src.models.registry import NETWORKS, Shape, create_model
 from src.training import checkpoint, loop
@@ -173,7 +173,7 @@ def test_run_with_the_same_hash_waits(tmp_path: Path) -> None:
 
 @pytest.fixture
 def prepared(tmp_path: Path) -> Path:
-    save_dataset(split_path(tmp_path, "train"), random_dataset(5))
+    save_split(tmp_path, "train", random_dataset(5))
     return tmp_path
 
 
@@ -189,8 +189,10 @@ def test_run_hash_depends_on_parameters_data_code_and_environment(
         return run_hash(run, ENVIRONMENT | {"threads": threads})
 
     hashes = {hash_with(seed=1), hash_with(epochs=9.0), hash_with(threads=2)}
-    data = split_path(prepared, "train")
-    for change in (lambda: save_dataset(data, random_dataset(5, seed=1)), lambda: module.write_text("a = 2")):
+    for change in (
+        lambda: save_split(prepared, "train", random_dataset(5, seed=1)),
+        lambda: module.write_text("a = 2"),
+    ):
         assert hash_with() == hash_with()
         hashes.add(hash_with())
         change()
