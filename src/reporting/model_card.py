@@ -127,6 +127,7 @@ def _next_steps(training: Mapping[str, Any], confusion: pd.DataFrame, suspicious
     if suspicious:
         text = f"{suspicious:,} training images looked more like another class: hard or wrongly labeled"
         steps.append(f"{text}. See `python -m tools.labels`.")
+    steps.append("Would more images help? `python -m tools.sweep default -S train.fraction=0.25,0.5,1` shows it.")
     return "\n".join(f"- {step}" for step in steps)
 
 
