@@ -30,16 +30,8 @@ def audit(splits: Mapping[str, Dataset]) -> tuple[dict[str, Any], Findings]:
     """Measure each split, and list findings. Near copies are searched for only if the data set has files.
 
     Returns:
-        The report, which is the content of metrics/inspect.json, and the findings, which the report counts. Keys of the
-        report:
-            "classes": the class names.
-            "train", "validation" (if given) and "test": the statistics of a split, with pixels from 0 to 1, and the
-                number of its findings. "blank" counts images of one value. "duplicates" and "near_duplicates" count
-                images that equal or resemble an earlier one of the same split. "small" counts images whose longer side
-                is less than half of image_size, "dark" those whose largest value is below 16; only images of files are
-                counted. "rare_classes" counts the classes with few images.
-            "cross_split_duplicates", "near_cross_split_duplicates": for each pair of splits, "train and test", how many
-                images of the later split are copies or near copies of an image of the earlier split.
+        The report, which is the content of metrics/inspect.json, and the findings, which the report counts by split and
+        by pair of splits. Of a pair of copies, the later one is a finding.
     """
     findings: Findings = {}
     for name, split in splits.items():

@@ -53,9 +53,8 @@ def measure_border(images: Images) -> list[float]:
     Args:
         images: uint8 [n, height, width] or [n, height, width, 3]. At most 1,000 of them are used.
     """
-    some = images[np.linspace(0, len(images) - 1, min(len(images), 1000)).astype(int)]
-    edges = [some[:, 0], some[:, -1], some[:, :, 0], some[:, :, -1]]
-    pixels = np.concatenate([edge.reshape(-1, *some.shape[3:]) for edge in edges])
+    some = (images[index] for index in np.linspace(0, len(images) - 1, min(len(images), 1000)).astype(int))
+    pixels = np.concatenate([edge for image in some for edge in (image[0], image[-1], image[:, 0], image[:, -1])])
     return [float(value) / 255 for value in np.atleast_1d(np.median(pixels, axis=0))]
 
 

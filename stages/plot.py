@@ -24,12 +24,14 @@ def main(prepared: Path, model_dir: Path, metrics_dir: Path) -> None:
     predictions = read_predictions(metrics_dir / "predictions.csv")
     confusion = pd.crosstab(predictions["actual"], predictions["predicted"])
     confusion = confusion.reindex(index=test_set.classes, columns=test_set.classes, fill_value=0)
+    unit = "group" if "group" in predictions else "index"  # the images of a group are alike: an interval counts groups
+    units = predictions.groupby("actual")[unit].nunique().reindex(test_set.classes, fill_value=0)
     plots.plot_train_test_metrics(metrics_dir / "curves.png", history)
     plots.plot_confusion_matrix(metrics_dir / "confusion.png", confusion, test_set, predictions)
     plots.plot_confident_mistakes(metrics_dir / "mistakes.png", test_set, predictions)
-    plots.plot_reliability(metrics_dir / "reliability.png", predictions)
+    plots.plot_reliability(metrics_dir / "reliability.png", predictions, unit)
     suspicious = int((read_predictions(model_dir / "margins.csv")["margin"] < 0).sum())
-    write_text(metrics_dir / "model_card.md", model_card(metadata, model_path, reports, confusion, suspicious))
+    write_text(metrics_dir / "model_card.md", model_card(metadata, model_path, reports, confusion, units, suspicious))
     print(f"wrote four plots and the model card to {metrics_dir}", flush=True)
 
 

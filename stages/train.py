@@ -39,12 +39,13 @@ def main(
     train.check(len(train_set), compute.processes)
     setup = set_up_device(compute)
     net = build_network(model, len(pool.classes), pool.image_shape, train.seed)
-    replace_with_torchrun(compute, setup.device)  # with several processes: it runs this stage again in each of them
+    # with several processes, torchrun runs this stage again in each of them; the checks above come first, to fail once
+    replace_with_torchrun(compute, setup.device)
     sections = {"model": model, "train": train, "augmentation": augmentation, "compute": compute}
     run = describe_run(sections, prepared)
     key = run_hash(run, setup.environment)
     join_process_group(setup, key)
-    layers = summary(net, (1, *pool.image_shape), verbose=0)
+    layers = summary(net, (1, *pool.image_shape), verbose=0, device="cpu")
     if is_main_process():
         print(f"{layers}\n{setup}", flush=True)
     sizes = {
@@ -52,11 +53,10 @@ def main(
         "train_images": len(train_set),
         "validation_images": len(validation_set),
     }
-    environment = list(setup.environment.items())  # a list, because DVC would show each value of a mapping as a metric
 
     def write_metrics(history: list[Metrics]) -> None:
         write_csv(metrics_dir / "history.csv", list(history[0]), [list(row.values()) for row in history])
-        write_json(metrics_dir / "train.json", {**sizes, **history[-1], "environment": environment})
+        write_json(metrics_dir / "train.json", {**sizes, **history[-1]})
 
     checkpoint = Checkpoint(main_checkout(checkpoints), key)
     with explain_torch_errors(train.batch_size), checkpoint.exclusive():

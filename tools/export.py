@@ -57,7 +57,7 @@ def largest_difference(model: nn.Module, exported: bytes, images: np.ndarray) ->
     """
     session = onnxruntime.InferenceSession(exported, providers=["CPUExecutionProvider"])
     differences = []
-    for batch in np.array_split(images, -(-len(images) // evaluation_batch_size(images))):
+    for batch in np.array_split(images, -(-len(images) // evaluation_batch_size(*images.shape[1:3]))):
         (probabilities,) = session.run(None, {"images": batch})
         differences.append(np.abs(probabilities - model(torch.from_numpy(batch)).numpy()).max())
     return float(max(differences))

@@ -42,7 +42,7 @@ def rank(table: pd.DataFrame) -> pd.DataFrame:
         found = "have no images" if images.empty else "have images of different data sets"
         raise PipelineError(f"the runs {found}", "python -m tools.labels --help")
     score = "margin" if "margin" in table else "probability"
-    table = table.rename(columns={"actual": "given", "predicted": "suggested", "rival": "suggested"})
+    table = table.rename(columns={"actual": "given", "predicted": "suggested"})
     ranked = table.sort_values(score, kind="stable").drop_duplicates(keys).set_index(keys)
     ranked[score] = table.groupby(keys)[score].mean()
     return ranked.sort_values([score, *keys]).reset_index()[[*keys, "given", "suggested", score]]

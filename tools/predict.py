@@ -14,7 +14,7 @@ import pandas as pd
 import torch
 from tqdm import tqdm
 
-from src.models.inference import EVALUATION_BATCH, Classifier, predict
+from src.models.inference import Classifier, evaluation_batch_size, predict
 from src.models.model_file import ModelMetadata, load_model
 from src.runtime.cli import exit_on_error
 from src.runtime.errors import PipelineError
@@ -36,21 +36,22 @@ def classify(
 ) -> tuple[pd.DataFrame, list[str]]:
     """Return a row with the most probable class of each image, and an error message for each that cannot be read.
 
-    A prediction is sure if its probability is above the threshold.
+    A prediction is sure if its confidence, the probability of the predicted class, is above the threshold.
     """
     rows: list[tuple[Path, str, float]] = []
     errors = []
     channels, side, _ = metadata.input_shape
-    for start in tqdm(range(0, len(files), EVALUATION_BATCH), "classifying", leave=False, disable=None):
-        batch = files[start : start + EVALUATION_BATCH]
+    size = evaluation_batch_size(side, side)
+    for start in tqdm(range(0, len(files), size), "classifying", leave=False, disable=None):
+        batch = files[start : start + size]
         results = list(zip(batch, load_images(batch, side, channels, metadata.fit), strict=True))
         errors += [f"{file} cannot be read: {result}" for file, result in results if isinstance(result, ValueError)]
         if images := [(file, result[0]) for file, result in results if not isinstance(result, ValueError)]:
             names, arrays = zip(*images, strict=True)
-            probability, index = predict(classifier, np.stack(arrays), torch.device("cpu")).exp().max(dim=1)
-            rows += zip(names, [metadata.classes[i] for i in index.tolist()], probability.tolist(), strict=True)
-    table = pd.DataFrame(rows, columns=["image", "predicted", "probability"])
-    return table.assign(sure=table["probability"] > threshold).round({"probability": 4}), errors
+            confidence, index = predict(classifier, np.stack(arrays), torch.device("cpu")).exp().max(dim=1)
+            rows += zip(names, [metadata.classes[i] for i in index.tolist()], confidence.tolist(), strict=True)
+    table = pd.DataFrame(rows, columns=["image", "predicted", "confidence"])
+    return table.assign(sure=table["confidence"] > threshold).round({"confidence": 4}), errors
 
 
 def main() -> None:
@@ -65,7 +66,7 @@ def main() -> None:
             results.to_csv(sys.stdout, index=False)
         else:
             for row in results.itertuples():
-                print(f"{row.image}: {row.predicted} {row.probability:.1%}{'' if row.sure else '   unsure'}")
+                print(f"{row.image}: {row.predicted} {row.confidence:.1%}{'' if row.sure else '   unsure'}")
         if errors:
             raise PipelineError("\n".join(errors), "file IMAGE   # expected one PNG, JPEG, WebP, BMP or TIFF image")
 

@@ -12,7 +12,7 @@ from src.data.dataset import Dataset
 if TYPE_CHECKING:
     from torch import Tensor  # takes two seconds
 
-TEXT = {"actual": str, "predicted": str, "rival": str, "file": str}
+TEXT = {"actual": str, "predicted": str, "suggested": str, "file": str}
 
 
 def image_columns(dataset: Dataset, indices: np.ndarray) -> dict[str, Sequence[object]]:
@@ -50,7 +50,7 @@ def predictions_table(
 def margins_table(
     dataset: Dataset, margins: "Tensor", rivals: "Tensor", indices: np.ndarray
 ) -> dict[str, Sequence[object]]:
-    """Return a column per name: the mean margin of each training image, and the class that rivaled its label last.
+    """Return a column per name: the mean margin of each training image, and its rival, the suggested class.
 
     Args:
         margins: [n], NaN for images without a training step, which the table leaves out.
@@ -58,7 +58,7 @@ def margins_table(
     """
     seen = np.flatnonzero(~margins.isnan())
     return image_columns(dataset[seen], indices[seen]) | {
-        "rival": [dataset.classes[label] for label in rivals[seen]],
+        "suggested": [dataset.classes[label] for label in rivals[seen]],
         "margin": margins[seen].tolist(),
     }
 

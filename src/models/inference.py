@@ -12,7 +12,7 @@ from src.preprocessing import Normalization, normalize, to_float
 
 EVALUATION_BATCH = 500  # images; fixed, because a different size may change the last bits
 EVALUATION_PIXELS = 2_500_000  # per batch, at most: 49 images of 224 x 224, with which resnet50 takes 1 GB
-UNSURE = 1.5  # nats: the second class is more than a fifth as probable as the first, as for 1 % of MNIST
+CLOSE = 1.5  # nats: the second class is more than a fifth as probable as the first, as for 1 % of MNIST
 
 
 class Classifier(nn.Module):
@@ -21,14 +21,14 @@ class Classifier(nn.Module):
     The temperature, fitted to validation images, makes its probabilities match its accuracy. Source: Guo et al., On
     Calibration of Modern Neural Networks, 2017.
 
-    With test-time augmentation, the probabilities of an unsure prediction are the mean over the image and four copies,
+    With test-time augmentation, the probabilities of a close prediction are the mean over the image and four copies,
     shifted by one pixel. Source: Krizhevsky et al., ImageNet Classification with Deep Convolutional Neural Networks,
     2012.
 
     Args:
         net: maps normalized images to logits or log-probabilities.
         normalization: mean and standard deviation of the pixels that the network was trained with.
-        test_time_augmentation: whether to average unsure predictions over shifted copies.
+        test_time_augmentation: whether to average close predictions over shifted copies.
     """
 
     def __init__(
@@ -47,11 +47,11 @@ class Classifier(nn.Module):
         output = self.log_probabilities(images)
         if self.test_time_augmentation:
             first, second = output.topk(2, dim=1).values.T
-            unsure = first - second < UNSURE
+            is_close = first - second < CLOSE
             if torch.compiler.is_exporting():  # an exported program has fixed shapes: it computes all copies
-                output = torch.where(unsure[:, None], self.mean_over_copies(output, images), output)
-            elif unsure.any():
-                output[unsure] = self.mean_over_copies(output[unsure], images[unsure])
+                output = torch.where(is_close[:, None], self.mean_over_copies(output, images), output)
+            elif is_close.any():
+                output[is_close] = self.mean_over_copies(output[is_close], images[is_close])
         return F.log_softmax(output / self.temperature, dim=1)
 
     def log_probabilities(self, images: Tensor) -> Tensor:
@@ -88,19 +88,15 @@ def predict(classifier: Classifier, images: Images, device: torch.device) -> Ten
         images: uint8 [n, height, width] or [n, height, width, 3].
     """
     classifier.eval()
-    size = evaluation_batch_size(images)
-    batches = [images[start : start + size] for start in range(0, len(images), size)]
-    outputs = [
-        classifier(torch.from_numpy(batch).to(device)).cpu()
-        for batch in tqdm(batches, "evaluating", leave=False, disable=None)
-    ]
-    return torch.cat(outputs)
+    size = evaluation_batch_size(*images.shape[1:3])
+    starts = tqdm(range(0, len(images), size), "evaluating", leave=False, disable=None)
+    batches = (torch.from_numpy(images[start : start + size]) for start in starts)
+    return torch.cat([classifier(batch.to(device)).cpu() for batch in batches])
 
 
-def evaluation_batch_size(images: Images) -> int:
-    """Return the number of images of this size that are evaluated at a time."""
-    pixels: int = images.shape[1] * images.shape[2]
-    return max(1, min(EVALUATION_BATCH, EVALUATION_PIXELS // pixels))
+def evaluation_batch_size(height: int, width: int) -> int:
+    """Return how many images of this size are evaluated at a time."""
+    return max(1, min(EVALUATION_BATCH, EVALUATION_PIXELS // (height * width)))
 
 
 def evaluate(classifier: Classifier, dataset: Dataset, device: torch.device) -> dict[str, float]:

@@ -24,6 +24,7 @@ def model_card(
     model_path: Path,
     reports: Mapping[str, Any],
     confusion: pd.DataFrame,
+    units: pd.Series,
     suspicious: int,
 ) -> str:
     """Return the model card in Markdown.
@@ -32,6 +33,7 @@ def model_card(
         reports: the contents of metrics/inspect.json, train.json and evaluate.json by stage. Each number of `evaluate`
             becomes a row, with the interval from `<name>_low` to `<name>_high` if there is one.
         confusion: number of test images by actual class (rows) and predicted class (columns).
+        units: number of test images of each class, or of their groups if there are any, from which intervals follow.
         suspicious: number of training images whose label has a negative margin.
     """
     audit, training, evaluation = reports["inspect"], reports["train"], reports["evaluate"]
@@ -64,11 +66,11 @@ Classifies {"color" if color else "gray"} images of {height} x {width} pixels in
 
 The least accurate classes:
 
-{markdown_table(["class", "images", "accuracy", "95 % interval"], _least_accurate_classes(confusion))}
+{markdown_table(["class", "images", "accuracy", "95 % interval"], _least_accurate_classes(confusion, units))}
 
 ## What to look at next
 
-{_next_steps(training, confusion, suspicious)}
+{_next_steps(training, confusion, units, suspicious)}
 
 ## Use and limits
 
@@ -99,15 +101,15 @@ def _metrics(evaluation: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
             yield name.replace("_", " "), text
 
 
-def _least_accurate_classes(confusion: pd.DataFrame) -> Iterator[tuple[str, str, str, str]]:
+def _least_accurate_classes(confusion: pd.DataFrame, units: pd.Series) -> Iterator[tuple[str, str, str, str]]:
     """Yield name, number of images, accuracy and interval of at most `MAX_CLASSES` classes."""
     correct, images = pd.Series(np.diag(confusion), confusion.index), confusion.sum(axis=1)
     for name, accuracy in (correct / images).dropna().nsmallest(MAX_CLASSES).items():
-        low, high = wilson_interval(correct[name], images[name])
+        low, high = wilson_interval(accuracy * units[name], units[name])
         yield name, f"{images[name]:,}", f"{accuracy:.4f}", f"{low:.4f} to {high:.4f}"
 
 
-def _next_steps(training: Mapping[str, Any], confusion: pd.DataFrame, suspicious: int) -> str:
+def _next_steps(training: Mapping[str, Any], confusion: pd.DataFrame, units: pd.Series, suspicious: int) -> str:
     """Return a list of what the numbers of this run suggest."""
     steps = []
     if "validation_accuracy" in training:
@@ -120,9 +122,9 @@ def _next_steps(training: Mapping[str, Any], confusion: pd.DataFrame, suspicious
     most = errors[errors > 0].nlargest(MAX_NAMED).items()
     if pairs := ", ".join(f"{actual} → {predicted} ({images:,})" for (actual, predicted), images in most):
         steps.append(f"Most frequent confusions: {pairs}. See `metrics/confusion.png`.")
-    images = confusion.sum(axis=1)
-    low, high = wilson_interval(np.diag(confusion), images.clip(lower=1))
-    widest = ", ".join(map(str, pd.Series(high - low, images.index).nlargest(MAX_NAMED).index))
+    accuracy = np.diag(confusion) / confusion.sum(axis=1).clip(lower=1)
+    low, high = wilson_interval(accuracy * units, units.clip(lower=1))
+    widest = ", ".join(map(str, (high - low).nlargest(MAX_NAMED).index))
     steps.append(f"Widest intervals: {widest}. More test images of these classes would make the result more certain.")
     if suspicious:
         text = f"{suspicious:,} training images looked more like another class: hard or wrongly labeled"

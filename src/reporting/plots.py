@@ -100,23 +100,26 @@ def plot_confident_mistakes(path: Path, test: Dataset, predictions: pd.DataFrame
     draw_image_grid(path, test.images[shown["index"]], captions, title, columns=8)
 
 
-def plot_reliability(path: Path, predictions: pd.DataFrame) -> None:
+def plot_reliability(path: Path, predictions: pd.DataFrame, unit: str) -> None:
     """Draw accuracy against confidence with 95 % intervals, and the mistakes among the surest part of the images.
 
     Sources: DeGroot and Fienberg, The Comparison and Evaluation of Forecasters, 1983; El-Yaniv and Wiener, On the
     Foundations of Noise-free Selective Classification, 2010.
+
+    Args:
+        unit: what an interval counts: the column "index" for images, or "group".
     """
     table = predictions.assign(correct=predictions["actual"] == predictions["predicted"])
     groups = table.groupby(confidence_bins(table["confidence"].to_numpy()))
-    confidence, correct, count = groups["confidence"].mean(), groups["correct"].sum(), groups.size()
+    confidence, accuracy, count = groups["confidence"].mean(), groups["correct"].mean(), groups[unit].nunique()
     mistakes = ~table.sort_values("confidence", ascending=False, kind="stable")["correct"]
     answered = np.arange(1, len(table) + 1)
     with saved_figure(path, 7, 8) as figure:
         above, below = figure.subplots(2, 1, height_ratios=[3, 2])
         above.set_title("Accuracy by confidence, with 95 % intervals")
         above.plot([0, 1], [0, 1], "--", color=GRAY, linewidth=1, zorder=1)
-        above.vlines(confidence, *wilson_interval(correct, count), color=BLUE, linewidth=5, alpha=0.3)
-        above.plot(confidence, correct / count, "o", color=BLUE)
+        above.vlines(confidence, *wilson_interval(accuracy * count, count), color=BLUE, linewidth=5, alpha=0.3)
+        above.plot(confidence, accuracy, "o", color=BLUE)
         above.set(xlabel="confidence", ylabel="accuracy")
         below.set_title("Mistakes if the model answers only where it is surest")
         below.plot(answered / len(table), mistakes.cumsum() / answered, color=VERMILION)

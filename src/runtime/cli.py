@@ -26,10 +26,11 @@ def run_stage(main: Callable[..., None]) -> None:
     stage = Path(sys.argv[0]).stem
     annotations = {name: parameter.annotation for name, parameter in inspect.signature(main).parameters.items()}
     schemas = {name: annotation for name, annotation in annotations.items() if annotation is not Path}
+    paths = [name for name in annotations if name not in schemas]
     parser = argparse.ArgumentParser(prog=f"python -m stages.{stage}", description=sys.modules[main.__module__].__doc__)
-    for name in annotations.keys() - schemas.keys():
+    for name in paths:
         parser.add_argument(f"--{name.replace('_', '-')}", type=Path, required=True, metavar="PATH")
-    paths = vars(parser.parse_args())
+    options = vars(parser.parse_args())
     with exit_on_error(retry="dvc repro   # a training run resumes from its checkpoint"):
         raise_on_signals()
         if "DVC_STAGE" in os.environ:
@@ -37,7 +38,7 @@ def run_stage(main: Callable[..., None]) -> None:
         # under torchrun only the main process writes, so only that one takes the lock
         is_main_process = os.environ.get("RANK", "0") == "0"
         with exclusive_lock(Path(f".dvc/tmp/{stage}.lock")) if is_main_process else nullcontext():
-            main(**load_sections(Path("params.yaml"), schemas), **paths)
+            main(**load_sections(Path("params.yaml"), schemas), **options)
 
 
 @contextmanager

@@ -29,11 +29,11 @@ def ignore_signals() -> None:
 
 
 @contextmanager
-def defer_signals() -> Iterator[Callable[[], bool]]:
+def defer_signals(message: str) -> Iterator[Callable[[], bool]]:
     """Yield a function that returns whether a signal arrived. The caller saves its work and leaves the block.
 
     Raises:
-        KeyboardInterrupt: at the end of the block, if a signal arrived.
+        KeyboardInterrupt: with `message`, at the end of the block, if a signal arrived.
     """
     received: list[int] = []
     previous = _set_handlers(lambda number, _: received.append(number))
@@ -44,7 +44,7 @@ def defer_signals() -> Iterator[Callable[[], bool]]:
             for number, handler in previous.items():
                 signal.signal(number, handler)
     if received:
-        raise KeyboardInterrupt("the state is saved")
+        raise KeyboardInterrupt(message)
 
 
 def stop_with_dvc() -> None:

@@ -104,27 +104,19 @@ def is_main_process() -> bool:
     return rank() == 0
 
 
-def all_reduce_sum(tensor: Tensor) -> Tensor:
-    """Return the sum of `tensor` over all processes."""
-    total = tensor.clone()
+def all_reduce(tensor: Tensor, operation: dist.ReduceOp.RedOpType = dist.ReduceOp.SUM) -> Tensor:
+    """Return the sum, or another reduction, of `tensor` over all processes."""
+    result = tensor.clone()
     if world_size() > 1:
-        dist.all_reduce(total)
-    return total
-
-
-def all_reduce_max(tensor: Tensor) -> Tensor:
-    """Return the elementwise maximum of `tensor` over all processes."""
-    largest = tensor.clone()
-    if world_size() > 1:
-        dist.all_reduce(largest, dist.ReduceOp.MAX)
-    return largest
+        dist.all_reduce(result, operation)
+    return result
 
 
 def any_rank(device: torch.device, *flags: bool) -> list[bool]:
     """Return whether each flag is true in any process."""
     if world_size() == 1:
         return list(flags)
-    return (all_reduce_sum(torch.tensor(flags, dtype=torch.float32, device=device)) > 0).tolist()
+    return (all_reduce(torch.tensor(flags, dtype=torch.float32, device=device)) > 0).tolist()
 
 
 def broadcast_int(value: int, device: torch.device) -> int:

@@ -15,9 +15,9 @@ from src.preprocessing import normalize, to_device, to_float
 from src.runtime.errors import PipelineError
 from src.runtime.signals import defer_signals
 from src.training.checkpoint import Checkpoint
-from src.training.distributed import all_reduce_sum, any_rank, is_main_process, rank, world_size
+from src.training.distributed import all_reduce, any_rank, is_main_process, rank, world_size
 from src.training.loss import image_losses
-from src.training.optim import lr_factor, set_lr
+from src.training.optim import set_lr
 from src.training.state import Metrics, TrainState
 
 ORDER, RANDOM_LAYERS = 1, 2  # the uses of a derived seed
@@ -39,11 +39,12 @@ def train(
         on_eval: called in the main process with all metrics so far, after resuming and after each evaluation.
 
     Raises:
-        KeyboardInterrupt: a signal arrived. The state is saved.
+        KeyboardInterrupt: a signal arrived. The checkpoint, if there is one, is saved.
         PipelineError: a loss is NaN or infinite.
     """
     eval_steps = evaluation_steps(state)
-    with defer_signals() as signal_received:
+    message = "the state is saved" if checkpoint else "nothing is saved"
+    with defer_signals(message) as signal_received:
         history = checkpoint.restore(state) if checkpoint else []
         if history and is_main_process():
             on_eval(history)
@@ -67,7 +68,7 @@ def train(
             if checkpoint and (is_eval_step or interrupted or is_due):
                 checkpoint.save(state, history)
             if interrupted:
-                raise KeyboardInterrupt("the state is saved")
+                raise KeyboardInterrupt(message)
     return history
 
 
@@ -81,7 +82,7 @@ def train_step(state: TrainState, indices: Tensor, images: Tensor, labels: Tenso
         labels: int64 [batch], class indices.
     """
     settings = state.settings
-    set_lr(state.optimizers, lr_factor(state.step, state.total_steps, state.steps_per_epoch, settings))
+    set_lr(state.optimizers, state.lr_factor(state.step))
     seed_random_layers(derive_seed(settings.seed, RANDOM_LAYERS, state.step, rank()), state.setup.device)
     state.parallel_net.train()
     with state.setup.autocast():
@@ -140,12 +141,10 @@ def log_metrics(state: TrainState, validation_set: Dataset | None) -> Metrics:
     Raises:
         PipelineError: a loss is NaN or infinite.
     """
-    loss, correct, seen = all_reduce_sum(state.running_metrics).tolist()
+    loss, correct, seen = all_reduce(state.running_metrics).tolist()
     state.running_metrics.zero_()
     epoch = state.step / state.steps_per_epoch
-    lr = state.settings.learning_rate * lr_factor(
-        state.step - 1, state.total_steps, state.steps_per_epoch, state.settings
-    )
+    lr = state.settings.learning_rate * state.lr_factor(state.step - 1)
     metrics = {"epoch": epoch, "learning_rate": lr, "train_loss": loss / seen, "train_accuracy": correct / seen}
     if validation_set and is_main_process():
         with state.setup.autocast():
@@ -153,10 +152,10 @@ def log_metrics(state: TrainState, validation_set: Dataset | None) -> Metrics:
         metrics |= {f"validation_{name}": value for name, value in measured.items()}
     text = "  ".join(f"{name.replace('_', ' ')} {value:.4g}" for name, value in metrics.items())
     if is_main_process() and not all(map(math.isfinite, metrics.values())):  # the others lose their connection to it
-        lr = state.settings.learning_rate
+        largest = state.settings.learning_rate
         raise PipelineError(
-            f"training diverged with train.learning_rate {lr:g}: {text}",
-            f"dvc exp run -S train.learning_rate={lr / 10:g}",
+            f"training diverged with train.learning_rate {largest:g}: {text}",
+            f"dvc exp run -S train.learning_rate={largest / 10:g}",
         )
     if is_main_process():
         print(text, flush=True)

@@ -2,10 +2,11 @@
 
 import numpy as np
 import torch
+import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor
 
-from src.training.distributed import all_reduce_max, all_reduce_sum
+from src.training.distributed import all_reduce
 
 
 def image_losses(output: Tensor, labels: Tensor, label_smoothing: float) -> Tensor:
@@ -67,5 +68,5 @@ class LabelMargins:
 
         All processes have to call it.
         """
-        sums, steps = all_reduce_sum(self.sums).cpu()
-        return sums / steps, all_reduce_max(self.rivals).cpu() % self.num_classes
+        sums, steps = all_reduce(self.sums).cpu()
+        return sums / steps, all_reduce(self.rivals, dist.ReduceOp.MAX).cpu() % self.num_classes

@@ -1,11 +1,12 @@
 """The state of training: what the steps change, and what a checkpoint keeps."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 
 import torch
+import torch.distributed as dist
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
@@ -15,9 +16,9 @@ from src.models.inference import Classifier
 from src.params.augmentation import AugmentationParams
 from src.params.train import TrainParams
 from src.preprocessing import IMAGENET, measure_border, measure_normalization
-from src.training.distributed import all_reduce_max, all_reduce_sum, is_main_process, wrap_ddp
+from src.training.distributed import all_reduce, is_main_process, wrap_ddp
 from src.training.loss import LabelMargins, class_weights
-from src.training.optim import build_optimizers
+from src.training.optim import build_optimizers, lr_factor
 
 # epoch (epochs done, as 0.34), learning_rate, train_loss and train_accuracy, and `evaluate` with "validation_" before
 Metrics = dict[str, float]
@@ -53,6 +54,10 @@ class TrainState:
     margins: LabelMargins
     step: int = 0
 
+    def lr_factor(self, step: int) -> float:
+        """Return the factor (0 to 1) of `train.learning_rate` at a step."""
+        return lr_factor(step, self.total_steps, self.steps_per_epoch, self.settings)
+
     def tensors(self) -> dict[str, Tensor]:
         """Return all tensors that training changes, by key. All processes have to call it.
 
@@ -63,7 +68,7 @@ class TrainState:
         for number, optimizer in enumerate(self.optimizers):
             for index, values in optimizer.state_dict()["state"].items():
                 tensors |= {f"{number}/{index}/{name}": value for name, value in values.items() if value is not None}
-        return tensors | {name: combine(tensor) for name, (tensor, combine) in self._accumulators().items()}
+        return tensors | {name: all_reduce(*values) for name, values in self._accumulators().items()}
 
     @torch.no_grad()
     def restore(self, tensors: Mapping[str, Tensor]) -> None:
@@ -88,12 +93,12 @@ class TrainState:
                 # fused AdamW reads the step counter on the device of the weight
                 optimizer.state[weight][name] = torch.empty_like(like, device=weight.device).copy_(tensor)
 
-    def _accumulators(self) -> dict[str, tuple[Tensor, Callable[[Tensor], Tensor]]]:
-        """Return what each process accumulates for its own images, and how to combine all processes."""
+    def _accumulators(self) -> dict[str, tuple[Tensor, dist.ReduceOp.RedOpType]]:
+        """Return what each process accumulates for its own images, and how to reduce it over all processes."""
         return {
-            "running_metrics": (self.running_metrics, all_reduce_sum),
-            "margins": (self.margins.sums, all_reduce_sum),
-            "rivals": (self.margins.rivals, all_reduce_max),
+            "running_metrics": (self.running_metrics, dist.ReduceOp.SUM),
+            "margins": (self.margins.sums, dist.ReduceOp.SUM),
+            "rivals": (self.margins.rivals, dist.ReduceOp.MAX),
         }
 
 

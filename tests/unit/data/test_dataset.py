@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from src.data.dataset import Dataset, load_split, pixel_statistics, save_split
+from src.data.dataset import Dataset, Rows, load_split, pixel_statistics, save_split
 from src.data.tensor_file import save_tensors
 from src.runtime.errors import PipelineError
 from tests.helpers import random_dataset
@@ -64,10 +64,20 @@ def test_many_file_names_do_not_exceed_the_limit_of_the_header(tmp_path: Path, m
     assert load_split(tmp_path, "train").files == files
 
 
+def test_rows_of_rows_are_read_only_when_they_are_indexed() -> None:
+    images = np.arange(12, dtype=np.uint8).reshape(3, 2, 2)
+    selected = Dataset(images, np.zeros(3, np.uint8), ("a",))[np.array([2, 0])][np.array([1])]
+    assert isinstance(selected.images, Rows)
+    assert selected.images.array is images
+    assert selected.images[:].tolist() == [[[0, 1], [2, 3]]]
+    assert [image.tolist() for image in selected.images] == [[[0, 1], [2, 3]]]
+
+
 @pytest.mark.parametrize("channels", [1, 3])
-def test_pixel_statistics_equal_numpys(channels: int) -> None:
-    """The images are read in several blocks of 16 MB."""
-    images = random_dataset(201 // channels, side=300, channels=channels).images
+def test_pixel_statistics_equal_numpys(channels: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The images are read in blocks of 10."""
+    monkeypatch.setattr("src.data.dataset.STATISTICS_PIXELS", 10 * 30 * 30)
+    images = random_dataset(35, side=30, channels=channels).images
     pixels = images.reshape(-1, channels) / 255
     expected = np.array([pixels.mean(axis=0), pixels.std(axis=0)])
     assert np.array(pixel_statistics(images)) == pytest.approx(expected, rel=1e-9)

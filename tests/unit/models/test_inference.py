@@ -56,21 +56,21 @@ def test_loss_and_accuracy_are_means_over_images_and_balanced_accuracy_over_clas
 
 
 @pytest.mark.parametrize("channels", [1, 3])
-def test_unsure_probabilities_are_the_mean_over_five_copies(channels: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two of four predictions are unsure."""
+def test_close_probabilities_are_the_mean_over_five_copies(channels: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two of four predictions are close."""
     classifier = plain(create_model("resnet18", 10, (channels, 32, 32)), channels)
     images = random_dataset(4, side=32, channels=channels).images
     padded = np.pad(images, [(0, 0), (1, 1), (1, 1), (0, 0)][: images.ndim], mode="edge")
     copies = [padded[:, y : y + 32, x : x + 32] for y, x in ((1, 1), (0, 1), (2, 1), (1, 0), (1, 2))]
     alone, *shifted = (predict(classifier, copy, CPU).exp() for copy in copies)
     first, second = alone.log().topk(2, dim=1).values.T
-    monkeypatch.setattr(inference, "UNSURE", (first - second).sort().values[1:3].mean().item())
-    unsure = first - second < inference.UNSURE
+    monkeypatch.setattr(inference, "CLOSE", (first - second).sort().values[1:3].mean().item())
+    close = first - second < inference.CLOSE
     classifier.test_time_augmentation = True
     found = predict(classifier, images, CPU).exp()
-    assert torch.allclose(found[unsure], torch.stack([alone, *shifted]).mean(dim=0)[unsure], atol=1e-6)
-    assert (found - alone).abs().amax(dim=1).gt(1e-4).tolist() == unsure.tolist()
-    assert unsure.sum() == 2
+    assert torch.allclose(found[close], torch.stack([alone, *shifted]).mean(dim=0)[close], atol=1e-6)
+    assert (found - alone).abs().amax(dim=1).gt(1e-4).tolist() == close.tolist()
+    assert close.sum() == 2
 
 
 def test_correct_predictions_are_counted() -> None:

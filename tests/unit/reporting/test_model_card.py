@@ -42,7 +42,8 @@ def card(tmp_path: Path, **changes: Any) -> str:
     """Return the card of `VALUES`, some of them replaced."""
     path = tmp_path / "model.safetensors"
     path.write_bytes(b"weights")
-    return model_card(model_path=path, **{**VALUES, **changes})
+    values = {**VALUES, **changes}
+    return model_card(model_path=path, **{"units": values["confusion"].sum(axis=1), **values})
 
 
 def test_front_matter_is_that_of_the_hugging_face_hub(tmp_path: Path) -> None:
@@ -103,6 +104,12 @@ def test_card_lists_classes_with_intervals_the_worst_first(tmp_path: Path) -> No
 | NA | 1,010 | 0.9960 | 0.9899 to 0.9985 |
 """
     assert expected in card(tmp_path)
+
+
+def test_interval_of_a_class_counts_its_groups(tmp_path: Path) -> None:
+    """Five groups of two images have the interval of five images, of which four are right."""
+    text = card(tmp_path, units=pd.Series([10, 5, 1_010], CLASSES))
+    assert r"| d\|g | 10 | 0.8000 | 0.3755 to 0.9638 |" in text
 
 
 def test_card_lists_twenty_of_many_classes(tmp_path: Path) -> None:

@@ -90,7 +90,8 @@ def test_model_without_mistakes_is_drawn(tmp_path: Path, figures: list[Figure]) 
 
 def test_reliability_shows_the_mistakes_among_the_surest_images(tmp_path: Path, figures: list[Figure]) -> None:
     rows = [("a", "a", 0.9), ("a", "b", 0.8), ("b", "b", 0.7), ("b", "a", 0.6)]
-    plots.plot_reliability(tmp_path / "a.png", pd.DataFrame(rows, columns=["actual", "predicted", "confidence"]))
+    table = pd.DataFrame(rows, columns=["actual", "predicted", "confidence"]).reset_index()
+    plots.plot_reliability(tmp_path / "a.png", table, "index")
     (line,) = figures[0].axes[1].lines
     assert line.get_xdata().tolist() == [0.25, 0.5, 0.75, 1]
     assert line.get_ydata().tolist() == pytest.approx([0, 1 / 2, 1 / 3, 1 / 2])

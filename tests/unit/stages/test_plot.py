@@ -45,7 +45,7 @@ def evaluated(tiny: Path) -> Path:
     write_csv(metrics / "history.csv", ["epoch", *columns], [[1, 0.5, 0.5, 0.5, 0.5], [2, 0.3, 0.8, 0.3, 0.8]])
     rows = [[index, CLASSES[index % 3], predicted, 0.9, 0.1] for index, predicted in enumerate(["0", "NA", "NA"] * 2)]
     write_csv(metrics / "predictions.csv", ["index", "actual", "predicted", "confidence", "probability"], rows)
-    write_csv(tiny / "data/model/margins.csv", ["index", "actual", "rival", "margin"], [[0, "0", "NA", -0.1]])
+    write_csv(tiny / "data/model/margins.csv", ["index", "actual", "suggested", "margin"], [[0, "0", "NA", -0.1]])
     return tiny
 
 

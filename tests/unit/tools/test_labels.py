@@ -13,11 +13,11 @@ from tests.helpers import random_dataset
 from tools.labels import draw, rank
 from tools.project import PREPARED
 
-RUN = """index,actual,file,rival,margin
+RUN = """index,actual,file,suggested,margin
 3,cat,cat/3.png,dog,-1.5
 1,007,007/1.png,dog,8
 """
-OTHER = """index,actual,file,rival,margin
+OTHER = """index,actual,file,suggested,margin
 3,cat,cat/3.png,owl,-2.5
 2,dog,dog/2.png,cat,0.5
 """

@@ -68,7 +68,7 @@ def test_files_are_classified_like_the_images_that_prepare_reads(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Also in batches: of two images here."""
-    monkeypatch.setattr(predict, "EVALUATION_BATCH", 2)
+    monkeypatch.setattr("src.models.inference.EVALUATION_BATCH", 2)
     save_random_model(tmp_path / "a", "squeezenet1_1", classes, shape, "folder")
     values = {"fit": "crop", "test": 0.34, "channels": shape[0], "image_size": shape[1]}
     split = read_folder(images, params.prepare.model_copy(update=values), tmp_path)[0]
@@ -76,7 +76,7 @@ def test_files_are_classified_like_the_images_that_prepare_reads(
     best = predict_arrays(classifier, np.array(split.images), torch.device("cpu")).exp().max(dim=1)
     threshold = best.values.mean().item()
     results, errors = classify(classifier, metadata, [images / file for file in split.files], threshold)
-    assert list(results["probability"]) == pytest.approx(best.values.tolist(), abs=1e-4)
+    assert list(results["confidence"]) == pytest.approx(best.values.tolist(), abs=1e-4)
     assert list(results["predicted"]) == [classes[index] for index in best.indices.tolist()]
     assert list(results["sure"]) == [value > threshold for value in best.values.tolist()]
     assert not errors
@@ -85,7 +85,7 @@ def test_files_are_classified_like_the_images_that_prepare_reads(
 def test_csv_has_a_row_for_each_image_and_escapes_names_that_are_not_utf_8(images: Path, run: Callable) -> None:
     (images / "cat/1.png").rename(images / os.fsdecode(b"cat/\xe9.png"))
     header, *rows = csv.reader(io.StringIO(run(images / "cat", "--csv")))
-    assert header == ["image", "predicted", "probability", "sure"]
+    assert header == ["image", "predicted", "confidence", "sure"]
     assert [Path(row[0]).name for row in rows] == ["2.jpg", "3.webp", r"\udce9.png"]
 
 

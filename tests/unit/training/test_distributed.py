@@ -74,7 +74,7 @@ def work(rank: int, port: int, folder: Path) -> None:
         disagreement = str(error)
     results = {
         "error": disagreement,
-        "sum": distributed.all_reduce_sum(torch.tensor([1.0, rank])).tolist(),
+        "sum": distributed.all_reduce(torch.tensor([1.0, rank])).tolist(),
         "any": distributed.any_rank(CPU, False, rank == 1),
         "broadcast": distributed.broadcast_int(2**60 + rank, CPU),
         "collectives": count_collectives(),
