@@ -100,17 +100,9 @@ def augment(
 
 
 def inverse_affine(angle: Tensor, shear: Tensor, scale: Tensor, x: Tensor, y: Tensor) -> Tensor:
-    """Return the inverse of: shear, rotate, scale, shift.
+    """Return matrices [batch, 2, 3], the inverse of: shear, rotate, scale, shift.
 
-    Args:
-        angle: radians [batch].
-        shear: tangents [batch].
-        scale: factors [batch].
-        x: pixels to the right [batch].
-        y: pixels down [batch].
-
-    Returns:
-        Matrices [batch, 2, 3].
+    Args: radians, tangents, factors, pixels to the right and pixels down, [batch] each.
     """
     cos, sin = angle.cos() / scale, angle.sin() / scale
     rows = [
@@ -126,7 +118,6 @@ def warp(images: Tensor, augmentations: SampledAugmentations, interpolation: str
 
     Args:
         images: float32 [batch, channels, height, width].
-        augmentations: one per image; only `cropped` and `matrix` are used.
     """
     height, width = images.shape[-2:]
     cropped, linear, offset = augmentations.cropped, augmentations.matrix[..., :2], augmentations.matrix[..., 2:]

@@ -55,8 +55,9 @@ def main(
     }
 
     def write_metrics(history: list[Metrics]) -> None:
-        write_csv(metrics_dir / "history.csv", list(history[0]), [list(row.values()) for row in history])
-        write_json(metrics_dir / "train.json", {**sizes, **history[-1]})
+        if is_main_process():
+            write_csv(metrics_dir / "history.csv", list(history[0]), [list(row.values()) for row in history])
+            write_json(metrics_dir / "train.json", {**sizes, **history[-1]})
 
     checkpoint = Checkpoint(main_checkout(checkpoints), key)
     with explain_torch_errors(train.batch_size), checkpoint.exclusive():

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from tqdm import tqdm
 
@@ -16,7 +17,6 @@ from src.runtime.errors import PipelineError
 from src.runtime.signals import defer_signals
 from src.training.checkpoint import Checkpoint
 from src.training.distributed import all_reduce, any_rank, is_main_process, rank, world_size
-from src.training.loss import image_losses
 from src.training.optim import set_lr
 from src.training.state import Metrics, TrainState
 
@@ -36,7 +36,7 @@ def train(
 
     Args:
         state: changed in place.
-        on_eval: called in the main process with all metrics so far, after resuming and after each evaluation.
+        on_eval: called in every process with all metrics so far, after resuming and after each evaluation.
 
     Raises:
         KeyboardInterrupt: a signal arrived. The checkpoint, if there is one, is saved.
@@ -46,7 +46,7 @@ def train(
     message = "the state is saved" if checkpoint else "nothing is saved"
     with defer_signals(message) as signal_received:
         history = checkpoint.restore(state) if checkpoint else []
-        if history and is_main_process():
+        if history:
             on_eval(history)
         progress = tqdm(
             iterate_batches(state, train_set),
@@ -61,8 +61,7 @@ def train(
             if is_eval_step := state.step in eval_steps:
                 progress.clear()
                 history.append(log_metrics(state, validation_set))
-                if is_main_process():
-                    on_eval(history)
+                on_eval(history)
             is_due = checkpoint is not None and checkpoint.is_due()
             interrupted, is_due = any_rank(state.setup.device, signal_received(), is_due)
             if checkpoint and (is_eval_step or interrupted or is_due):
@@ -101,6 +100,18 @@ def train_step(state: TrainState, indices: Tensor, images: Tensor, labels: Tenso
         metrics = torch.stack([loss, correct, torch.full_like(correct, len(labels))])
         state.running_metrics += metrics.to(state.running_metrics.dtype)
         state.margins.add(indices, output, labels, state.step)
+
+
+def image_losses(output: Tensor, labels: Tensor, label_smoothing: float) -> Tensor:
+    """Return the cross-entropy of each image, float32 [batch].
+
+    For `Net`, whose output are log-probabilities already, this is the negative log-likelihood.
+
+    Args:
+        output: logits or log-probabilities, float32 [batch, classes].
+        labels: class indices, int64 [batch], or probabilities, float32 [batch, classes].
+    """
+    return F.cross_entropy(output, labels, label_smoothing=label_smoothing, reduction="none")
 
 
 def iterate_batches(state: TrainState, train_set: Dataset) -> Iterator[tuple[Tensor, Tensor, Tensor]]:

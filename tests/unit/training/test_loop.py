@@ -19,6 +19,7 @@ from src.training import loop
 from src.training.state import TrainState
 from tests.helpers import MNIST, random_dataset
 
+OUTPUT = torch.tensor([[2.0, 0.0, 0.0], [0.0, 3.0, 1.0]])
 NewState = Callable[..., TrainState]
 PLAIN_SGD = {"optimizer": "sgd", "momentum": 0.0, "weight_decay": 0.0, "schedule": "constant", "warmup": 0.0}
 
@@ -202,3 +203,16 @@ def test_derived_seeds_are_all_different() -> None:
     uses = [(loop.ORDER, epoch) for epoch in range(20)]
     uses += [(loop.RANDOM_LAYERS, step, rank) for step in range(20) for rank in range(4)]
     assert len({loop.derive_seed(seed, *use) for seed in range(20) for use in uses}) == 20 * len(uses)
+
+
+def test_loss_of_each_image_is_its_negative_log_likelihood() -> None:
+    expected = -OUTPUT.log_softmax(dim=1)[[0, 1], [0, 2]]
+    assert torch.allclose(loop.image_losses(OUTPUT, torch.tensor([0, 2]), label_smoothing=0), expected)
+
+
+def test_label_smoothing_equals_labels_of_several_classes() -> None:
+    """A smoothing of 0.3 spreads 0.1 over each of three classes."""
+    labels = torch.tensor([[0.8, 0.1, 0.1], [0.1, 0.1, 0.8]])
+    smooth = loop.image_losses(OUTPUT, torch.tensor([0, 2]), label_smoothing=0.3)
+    assert torch.allclose(smooth, loop.image_losses(OUTPUT, labels, label_smoothing=0))
+    assert torch.allclose(smooth, -(labels * OUTPUT.log_softmax(dim=1)).sum(dim=1))

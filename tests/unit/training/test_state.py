@@ -1,4 +1,4 @@
-"""The training loss."""
+"""Margins and class weights."""
 
 import math
 
@@ -6,22 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from src.training.loss import LabelMargins, class_weights, image_losses
+from src.training.state import LabelMargins, class_weights
 
 OUTPUT = torch.tensor([[2.0, 0.0, 0.0], [0.0, 3.0, 1.0]])
-
-
-def test_loss_of_each_image_is_its_negative_log_likelihood() -> None:
-    expected = -OUTPUT.log_softmax(dim=1)[[0, 1], [0, 2]]
-    assert torch.allclose(image_losses(OUTPUT, torch.tensor([0, 2]), label_smoothing=0), expected)
-
-
-def test_label_smoothing_equals_labels_of_several_classes() -> None:
-    """A smoothing of 0.3 spreads 0.1 over each of three classes."""
-    labels = torch.tensor([[0.8, 0.1, 0.1], [0.1, 0.1, 0.8]])
-    smooth = image_losses(OUTPUT, torch.tensor([0, 2]), label_smoothing=0.3)
-    assert torch.allclose(smooth, image_losses(OUTPUT, labels, label_smoothing=0))
-    assert torch.allclose(smooth, -(labels * OUTPUT.log_softmax(dim=1)).sum(dim=1))
 
 
 def test_margin_is_the_distance_to_the_largest_other_output() -> None:
