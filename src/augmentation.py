@@ -102,7 +102,8 @@ def augment(
 def inverse_affine(angle: Tensor, shear: Tensor, scale: Tensor, x: Tensor, y: Tensor) -> Tensor:
     """Return matrices [batch, 2, 3], the inverse of: shear, rotate, scale, shift.
 
-    Args: radians, tangents, factors, pixels to the right and pixels down, [batch] each.
+    Args:
+        angle, shear, scale, x, y: radians, tangents, factors, pixels to the right and pixels down, [batch] each.
     """
     cos, sin = angle.cos() / scale, angle.sin() / scale
     rows = [

@@ -45,11 +45,13 @@ def main(
     run = describe_run(sections, prepared)
     key = run_hash(run, setup.environment)
     join_process_group(setup, key)
-    layers = summary(net, (1, *pool.image_shape), verbose=0, device="cpu")
     if is_main_process():
-        print(f"{layers}\n{setup}", flush=True)
+        print(
+            summary(net, (1, *pool.image_shape), depth=2, device="cpu", verbose=0, row_settings=("ascii_only", "depth"))
+        )
+        print(setup, flush=True)
     sizes = {
-        "num_params": layers.total_params,
+        "num_params": sum(weight.numel() for weight in net.parameters()),
         "train_images": len(train_set),
         "validation_images": len(validation_set),
     }

@@ -31,7 +31,7 @@ def read_run(run: str, table: str) -> pd.DataFrame:
     except (DvcException, OSError, ValueError) as error:
         raise PipelineError(
             f"`{run}` is not a revision, an experiment or `workspace` with {table}:\n{error}",
-            "git log --oneline -- metrics; dvc exp list   # lists them",
+            "dvc repro; git log --oneline -- metrics; dvc exp list   # writes it, or lists other runs",
         ) from None
 
 

@@ -17,7 +17,7 @@ OPTIONAL = ("sizes", "groups", "is_validation")
 
 
 class Rows:
-    """Some rows of an array that may be larger than the memory. Indexing reads the rows that it returns."""
+    """Some rows, by number, of an array that may be larger than the memory. Indexing reads the rows that it returns."""
 
     def __init__(self, images: "Images", rows: np.ndarray) -> None:
         self.array: np.ndarray = images.array if isinstance(images, Rows) else images

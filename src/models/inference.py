@@ -104,11 +104,11 @@ def evaluate(classifier: Classifier, dataset: Dataset, device: torch.device) -> 
     log_probabilities = predict(classifier, dataset.images, device)
     labels = torch.from_numpy(dataset.labels).long()
     right = labels[log_probabilities.argmax(dim=1) == labels].bincount(minlength=len(dataset.classes))
-    images = labels.bincount(minlength=len(dataset.classes))
+    counts = labels.bincount(minlength=len(dataset.classes))
     return {
         "loss": F.nll_loss(log_probabilities, labels).item(),
         "accuracy": get_correct_prediction_count(log_probabilities, labels) / len(labels),
-        "balanced_accuracy": (right / images)[images > 0].mean().item(),
+        "balanced_accuracy": (right / counts)[counts > 0].mean().item(),
     }
 
 

@@ -118,6 +118,7 @@ def _next_steps(training: Mapping[str, Any], confusion: pd.DataFrame, units: pd.
         if train - validation < GAP:
             advice = "no overfitting; a larger network or more epochs may help"
         steps.append(f"Accuracy {train:.4f} in training and {validation:.4f} in validation: {advice}.")
+        steps.append("Would more images help? `python -m tools.sweep default -S train.fraction=0.25,0.5,1` shows it.")
     errors = (confusion - np.diag(np.diag(confusion))).stack()
     most = errors[errors > 0].nlargest(MAX_NAMED).items()
     if pairs := ", ".join(f"{actual} → {predicted} ({images:,})" for (actual, predicted), images in most):
@@ -129,7 +130,6 @@ def _next_steps(training: Mapping[str, Any], confusion: pd.DataFrame, units: pd.
     if suspicious:
         text = f"{suspicious:,} training images looked more like another class: hard or wrongly labeled"
         steps.append(f"{text}. See `python -m tools.labels`.")
-    steps.append("Would more images help? `python -m tools.sweep default -S train.fraction=0.25,0.5,1` shows it.")
     return "\n".join(f"- {step}" for step in steps)
 
 

@@ -16,7 +16,7 @@ from filelock import FileLock, Timeout
 def write_bytes(path: Path, *parts: bytes | memoryview) -> None:
     """Replace `path` atomically with the concatenated parts: no reader sees a partial file, even after a crash.
 
-    Two processes must not write the same path at a time: stages, downloads and checkpoints hold an `exclusive_lock`.
+    Two processes must not write the same path at a time: stages hold an `exclusive_lock`.
 
     Raises:
         OSError: the folder is read-only or the disk is full. The previous file is kept.
@@ -36,10 +36,12 @@ def write_bytes(path: Path, *parts: bytes | memoryview) -> None:
         if isinstance(error, OSError):  # name the file that the user knows, not the temporary one
             raise OSError(error.errno, error.strerror, str(path)) from error
         raise
-    folder = os.open(path.parent, os.O_RDONLY)
     with suppress(OSError):  # some file systems cannot sync folders
-        os.fsync(folder)  # the rename must survive a power loss, too
-    os.close(folder)
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)  # the rename must survive a power loss, too
+        finally:
+            os.close(folder)
 
 
 def write_text(path: Path, text: str) -> None:

@@ -20,7 +20,7 @@ from src.preprocessing import IMAGENET, measure_border, measure_normalization
 from src.training.distributed import all_reduce, is_main_process, wrap_ddp
 from src.training.optim import build_optimizers, lr_factor
 
-# epoch (epochs done, as 0.34), learning_rate, train_loss and train_accuracy, and `evaluate` with "validation_" before
+# epoch (epochs done, as 0.34), learning_rate, train_loss, train_accuracy, and validation_<name> from `evaluate`
 Metrics = dict[str, float]
 
 

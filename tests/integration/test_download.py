@@ -44,6 +44,7 @@ def no_network(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         monkeypatch.setenv(name, value)
     monkeypatch.setattr(MNIST, "resources", [(name, md5(content)) for name, content in MIRRORED.items()])
     yield
+    socket.setdefaulttimeout(None)
     gc.collect()  # here and not in another test, which would fail by the warning
 
 

@@ -127,10 +127,10 @@ def test_card_says_what_to_look_at_next(tmp_path: Path) -> None:
 ## What to look at next
 
 - Accuracy 0.9900 in training and 0.9972 in validation: no overfitting; a larger network or more epochs may help.
+- Would more images help? `python -m tools.sweep default -S train.fraction=0.25,0.5,1` shows it.
 - Most frequent confusions: NA → d|g (3), d|g → NA (2), cat → d|g (1). See `metrics/confusion.png`.
 - Widest intervals: d|g, cat, NA. More test images of these classes would make the result more certain.
 - 12 training images looked more like another class: hard or wrongly labeled. See `python -m tools.labels`.
-- Would more images help? `python -m tools.sweep default -S train.fraction=0.25,0.5,1` shows it.
 
 """ in card(tmp_path)
     train = {**REPORTS["train"], "validation_accuracy": 0.5}
