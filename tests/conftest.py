@@ -9,15 +9,15 @@ from types import SimpleNamespace
 
 import pytest
 
-from src.params.base import load_sections
-from tests.helpers import ROOT, commit, create_once, new_clone, run, stages_run, write_tiny_project
+from src.params.base import check_sections
+from tests.helpers import commit, create_once, new_clone, parameters, run, stages_run, write_tiny_project
 from tools.recipes import SCHEMAS
 
 
 @pytest.fixture
 def params() -> SimpleNamespace:
-    """The sections of params.yaml, by name."""
-    return SimpleNamespace(**load_sections(ROOT / "params.yaml", SCHEMAS))
+    """The sections of the parameters, by name."""
+    return SimpleNamespace(**check_sections(parameters(), SCHEMAS, "tests/params.yaml"))
 
 
 @pytest.fixture

@@ -2,19 +2,22 @@
 
 import re
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
-from benchmarks.bench import SEEDS, recipe_params
-from tests.helpers import ROOT
+from benchmarks.bench import SEEDS
+from src.params.base import check_sections
+from tests.helpers import ROOT, parameters
+from tools.recipes import SCHEMAS, override, read_recipe
 
 RECIPES = sorted((ROOT / "benchmarks/recipes").glob("*.txt"))
 
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
-def test_recipe_has_valid_parameters_and_words_that_need_no_quotes(path: Path, params: SimpleNamespace) -> None:
-    assert recipe_params(path.stem, {}) != params
+def test_recipe_has_valid_parameters_and_words_that_need_no_quotes(path: Path) -> None:
+    values = parameters()
+    override(values, read_recipe(path))
+    check_sections(values, SCHEMAS, path)
     assert all(re.fullmatch(r"--set-param=[a-z_.]+=[\w./+-]+", line) for line in path.read_text().splitlines())
 
 

@@ -18,13 +18,13 @@ import torch.multiprocessing as mp
 from src.device import DeviceSetup
 from src.models.registry import create_model
 from src.params.augmentation import AugmentationParams
-from src.params.base import load_sections
+from src.params.base import check_sections
 from src.params.train import TrainParams
 from src.runtime.errors import PipelineError
 from src.training import distributed
 from src.training.loop import train
 from src.training.state import create_train_state
-from tests.helpers import ROOT, create_once, random_dataset
+from tests.helpers import create_once, parameters, random_dataset
 
 CPU = torch.device("cpu")
 SETUP = DeviceSetup(CPU, torch.float32)
@@ -36,7 +36,7 @@ TRAIN = ["label_smoothing", "weight_decay", "warmup", "momentum", "class_weight"
 def first_steps(switched_on: str) -> tuple[float, list[float], list[int]]:
     """Return the loss of three steps, with all techniques off but one, and margins and rivals of the 24 images."""
     schemas = {"train": TrainParams, "augmentation": AugmentationParams}
-    settings, augmentation = load_sections(ROOT / "params.yaml", schemas).values()
+    settings, augmentation = check_sections(parameters(), schemas, "tests").values()
     plain = {"epochs": 1.0, "batch_size": 8, "optimizer": "sgd", "schedule": "constant", "learning_rate": 1.0}
     values = {name: 0.5 * (name == switched_on) for name in (*AUGMENTATION, *TRAIN)}
     settings = settings.model_copy(update={**plain, "evaluations": 1, **{name: values[name] for name in TRAIN}})
