@@ -26,7 +26,7 @@ from src.runtime.files import write_json
 from src.sources.download import decode, download, read_spec
 from src.training.loop import train
 from src.training.state import create_train_state
-from tools.recipes import load_params, read_recipe
+from tools.recipes import load_params, load_recipe
 
 HERE = Path(__file__).parent
 SEEDS = {"dash": 10, "sprint": 10, "fast": 5, "default": 5, "best": 5, "fashion": 5}
@@ -34,8 +34,7 @@ SEEDS = {"dash": 10, "sprint": 10, "fast": 5, "default": 5, "best": 5, "fashion"
 
 def recipe_params(name: str, changes: Mapping[str, object]) -> SimpleNamespace:
     """Return params.yaml with the values of a recipe, and with further changes."""
-    recipe = {} if name == "default" else read_recipe(HERE / f"recipes/{name}.txt")
-    return load_params(recipe | dict(changes))
+    return load_params(load_recipe(name) | dict(changes))
 
 
 def load_whole_dataset(name: str) -> tuple[Dataset, Dataset]:
@@ -59,7 +58,7 @@ def measure(recipe: str, changes: dict[str, object]) -> dict[str, Any]:
     train_set, test_set = load_whole_dataset(params.prepare.dataset)
     start = time.perf_counter()
     net = build_network(params.model, len(train_set.classes), train_set.image_shape, params.train.seed)
-    state = create_train_state(net, train_set, params.train, params.augmentation, setup)
+    state = create_train_state(net, train_set, params.train, params.augmentation, setup, params.model.pretrained)
     train(state, train_set)
     seconds = time.perf_counter() - start
     return {

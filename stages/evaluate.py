@@ -37,7 +37,7 @@ def main(
     metrics = classification_metrics(labels, log_probabilities.numpy(), test_set.groups)
     predicted = log_probabilities.argmax(dim=1).numpy()
     per_class = per_class_metrics(labels, predicted, len(classes))
-    predictions = predictions_table(test_set, log_probabilities, np.arange(len(labels)))
+    predictions = predictions_table(test_set, log_probabilities)
     validation = read_predictions(model_dir / "validation.csv")
     if len(validation):
         is_right = (validation["actual"] == validation["predicted"]).to_numpy()

@@ -19,7 +19,7 @@ from src.runtime.files import main_checkout, write_csv, write_json, write_table
 from src.training import loop
 from src.training.checkpoint import Checkpoint, describe_run, run_hash
 from src.training.distributed import explain_torch_errors, is_main_process, join_process_group, replace_with_torchrun
-from src.training.split import split_training_images
+from src.training.hold_out import split_training_images
 from src.training.state import Metrics, create_train_state
 
 
@@ -34,8 +34,7 @@ def main(
     metrics_dir: Path,
 ) -> None:
     pool = load_split(prepared, "train")
-    training, held_out = split_training_images(pool, train)
-    train_set, validation_set = pool[training], pool[held_out]
+    train_set, validation_set = split_training_images(pool, train)
     train.check(len(train_set), compute.processes)
     setup = set_up_device(compute)
     net = build_network(model, len(pool.classes), pool.image_shape, train.seed)
@@ -45,11 +44,8 @@ def main(
     run = describe_run(sections, prepared)
     key = run_hash(run, setup.environment)
     join_process_group(setup, key)
-    if is_main_process():
-        print(
-            summary(net, (1, *pool.image_shape), depth=2, device="cpu", verbose=0, row_settings=("ascii_only", "depth"))
-        )
-        print(setup, flush=True)
+    print(summary(net, (1, *pool.image_shape), depth=2, device="cpu", verbose=0, row_settings=("ascii_only", "depth")))
+    print(setup, flush=True)
     sizes = {
         "num_params": sum(weight.numel() for weight in net.parameters()),
         "train_images": len(train_set),
@@ -69,8 +65,8 @@ def main(
         if is_main_process():
             log_probabilities = calibrate(state.classifier, validation_set, setup.device)
             save_model(model_dir / "model.safetensors", state.classifier, train_set, setup.environment, run)
-            write_table(model_dir / "validation.csv", predictions_table(validation_set, log_probabilities, held_out))
-            write_table(model_dir / "margins.csv", margins_table(train_set, margins, rivals, training))
+            write_table(model_dir / "validation.csv", predictions_table(validation_set, log_probabilities))
+            write_table(model_dir / "margins.csv", margins_table(train_set, margins, rivals))
             checkpoint.remove()
 
 

@@ -1,7 +1,7 @@
 """Compare two revisions, experiments or the workspace: parameters, accuracy, images that only one gets right.
 
 python -m tools.compare HEAD~1 HEAD
-python -m tools.compare HEAD workspace --gate --floor 0.993    exit with 1 if the second run is worse or below 99.3 %
+python -m tools.compare HEAD workspace --gate 0.993    exit with 1 if the second run is worse or below 99.3 %
 
 The report is Markdown, for a pull request.
 """
@@ -174,16 +174,16 @@ def check_gate(result: Comparison, floor: float) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("runs", nargs=2, metavar="RUN", help="two of: a git revision, an experiment, workspace")
-    parser.add_argument("--gate", action="store_true", help="exit with 1 if the second run is significantly worse")
-    parser.add_argument("--floor", type=float, default=0, metavar="ACCURACY", help="--gate, with a minimum accuracy")
+    help_gate = "exit with 1 if the second run is significantly worse, or below this accuracy"
+    parser.add_argument("--gate", type=float, nargs="?", const=0.0, metavar="FLOOR", help=help_gate)
     options = parser.parse_args()
     with exit_on_error():
         first, second = (read_run(run, PREDICTIONS).drop(columns="index") for run in options.runs)
         result = compare(options.runs, first, second)
         print(format_report(result, diff_params(*options.runs)))
         print(draw_flipped(result, first))
-        if options.gate or options.floor:
-            check_gate(result, options.floor)
+        if options.gate is not None:
+            check_gate(result, options.gate)
 
 
 if __name__ == "__main__":

@@ -15,8 +15,10 @@ from src.params.inspect import InspectParams
 from src.params.model import ModelParams
 from src.params.prepare import PrepareParams
 from src.params.train import TrainParams
+from src.runtime.errors import PipelineError
 
 PARAMS = Path("params.yaml")
+RECIPES = {path.stem: path for path in sorted(Path("benchmarks/recipes").glob("*.txt"))}
 SCHEMAS: dict[str, type[Section]] = {
     "prepare": PrepareParams,
     "inspect": InspectParams,
@@ -26,6 +28,19 @@ SCHEMAS: dict[str, type[Section]] = {
     "compute": ComputeParams,
     "evaluate": EvaluateParams,
 }
+
+
+def load_recipe(name: str) -> dict[str, Any]:
+    """Return the values by dotted key of a recipe: one of `RECIPES`, the path of a file, or "default" for none.
+
+    Raises:
+        PipelineError: there is no such recipe.
+    """
+    try:
+        return {} if name == "default" else read_recipe(RECIPES.get(name, Path(name)))
+    except (OSError, ValueError):
+        message = f"{name} is not a file of lines `--set-param=KEY=VALUE`, and not one of default, {', '.join(RECIPES)}"
+        raise PipelineError(message, "cat benchmarks/recipes/sprint.txt   # is an example") from None
 
 
 def load_params(changes: Mapping[str, object] | None = None) -> SimpleNamespace:

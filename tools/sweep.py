@@ -14,7 +14,6 @@ import argparse
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import dvc.api
@@ -30,23 +29,13 @@ from src.reporting.drawing import BLUE, saved_figure
 from src.runtime.cli import exit_on_error
 from src.runtime.errors import PipelineError
 from tools.project import FIGURES
-from tools.recipes import PARAMS, load_params, read_recipe
+from tools.recipes import PARAMS, RECIPES, load_params, load_recipe
 
 SEED, FOLD = "train.seed", "train.fold"
-RECIPES = {"default": {}, **{path.stem: read_recipe(path) for path in sorted(Path("benchmarks/recipes").glob("*.txt"))}}
 FOLDER = "data/sources/folder"
 
 Job = tuple[str, ...]  # the overrides of one training: ("train.epochs=2", "train.seed=0", ...)
 Values = dict[str, float | str]  # parameters by dotted key
-
-
-def load_recipe(name: str) -> dict[str, Any]:
-    """Return the parameters of a recipe: a name in `RECIPES` or the path of a file. Raises PipelineError."""
-    try:
-        return RECIPES[name] if name in RECIPES else read_recipe(Path(name))
-    except (OSError, ValueError):
-        message = f"{name} is not a file of lines `--set-param=KEY=VALUE`, and not one of {', '.join(RECIPES)}"
-        raise PipelineError(message, "cat benchmarks/recipes/sprint.txt   # is an example") from None
 
 
 def expand_grid(recipe: Mapping[str, Any], options: Sequence[str]) -> dict[Job, Values]:
@@ -125,8 +114,8 @@ def nearest_recipe(experiment: Mapping[str, Any], base: Values) -> str:
         base: params.yaml of this commit, which the recipes change.
     """
     differences = {}
-    for name, recipe in RECIPES.items():
-        expected = base | recipe | {SEED: experiment[SEED], FOLD: experiment[FOLD]}
+    for name in ("default", *RECIPES):
+        expected = base | load_recipe(name) | {SEED: experiment[SEED], FOLD: experiment[FOLD]}
         changed = {key: experiment[key] for key in base if experiment[key] != expected[key]}
         differences[name] = [f"{key}={str(value).removesuffix('.0')}" for key, value in changed.items()]
     nearest = min(differences, key=lambda name: len(differences[name]))
@@ -169,7 +158,7 @@ def learning_curve(done: pd.DataFrame) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("recipe", nargs="?", help=f"a file, or one of {', '.join(RECIPES)}")
+    parser.add_argument("recipe", nargs="?", help=f"a file, default, or one of {', '.join(RECIPES)}")
     parser.add_argument("-S", "--set-param", action="append", default=[], metavar="KEY=VALUES", help="as dvc exp run")
     parser.add_argument("--seeds", type=int, metavar="N", help=f"the same as -S '{SEED}=range(N)'")
     parser.add_argument("--folds", type=int, metavar="N", help="validate on each of N parts of the training images")

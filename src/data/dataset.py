@@ -10,7 +10,7 @@ from PIL import Image
 
 from src.data.tensor_file import explain_damage, load_tensors, save_tensors
 
-SPLITS = ("train", "test")  # `src.training.split` chooses validation images out of train
+SPLITS = ("train", "test")  # `src.training.hold_out` chooses validation images out of train
 
 STATISTICS_PIXELS = 50_000_000  # of a block of images: 150 MB in color
 OPTIONAL = ("sizes", "groups", "is_validation")
@@ -93,6 +93,11 @@ class Dataset:
         """Channels, height and width of an image."""
         _, height, width, *channels = self.images.shape
         return (channels[0] if channels else 1, height, width)
+
+    @property
+    def indices(self) -> np.ndarray:
+        """The number of each image in the prepared file: int64 [n]."""
+        return self.images.rows if isinstance(self.images, Rows) else np.arange(len(self))
 
     def counts(self) -> np.ndarray:
         """Return the number of images per class: int64 [classes]."""

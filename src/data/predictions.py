@@ -15,49 +15,40 @@ if TYPE_CHECKING:
 TEXT = {"actual": str, "predicted": str, "suggested": str, "file": str}
 
 
-def image_columns(dataset: Dataset, indices: np.ndarray) -> dict[str, Sequence[object]]:
-    """Return the columns `index`, `actual`, and `file` and `group` if the images have them.
-
-    Args:
-        indices: the number of each image in its file.
-    """
+def image_columns(dataset: Dataset) -> dict[str, Sequence[object]]:
+    """Return the columns `index`, `actual`, and `file` and `group` if the images have them."""
     columns: dict[str, Sequence[object]] = {
-        "index": indices.tolist(),
+        "index": dataset.indices.tolist(),
         "actual": [dataset.classes[label] for label in dataset.labels],
     }
     columns |= {"file": dataset.files} if dataset.files else {}
     return columns | ({} if dataset.groups is None else {"group": dataset.groups.tolist()})
 
 
-def predictions_table(
-    dataset: Dataset, log_probabilities: "Tensor", indices: np.ndarray
-) -> dict[str, Sequence[object]]:
+def predictions_table(dataset: Dataset, log_probabilities: "Tensor") -> dict[str, Sequence[object]]:
     """Return a column per name: what the model predicts for each image, and the probability of its given class.
 
     Args:
         log_probabilities: float32 [n, classes].
-        indices: the number of each image in its file.
     """
     probabilities, labels = log_probabilities.exp(), dataset.labels.astype(np.int64)
     confidence, predicted = probabilities.max(dim=1)
-    return image_columns(dataset, indices) | {
+    return image_columns(dataset) | {
         "predicted": [dataset.classes[label] for label in predicted],
         "confidence": confidence.tolist(),
         "probability": probabilities[np.arange(len(labels)), labels].tolist(),
     }
 
 
-def margins_table(
-    dataset: Dataset, margins: "Tensor", rivals: "Tensor", indices: np.ndarray
-) -> dict[str, Sequence[object]]:
+def margins_table(dataset: Dataset, margins: "Tensor", rivals: "Tensor") -> dict[str, Sequence[object]]:
     """Return a column per name: the mean margin of each training image, and its rival, the suggested class.
 
     Args:
         margins: [n], NaN for images without a training step, which the table leaves out.
-        indices: the number of each image in its file.
+        rivals: int64 [n], classes.
     """
     seen = np.flatnonzero(~margins.isnan())
-    return image_columns(dataset[seen], indices[seen]) | {
+    return image_columns(dataset[seen]) | {
         "suggested": [dataset.classes[label] for label in rivals[seen]],
         "margin": margins[seen].tolist(),
     }

@@ -81,7 +81,7 @@ def sure_predictions(
 def accuracy_interval(correct: np.ndarray, groups: np.ndarray | None = None) -> tuple[float, float]:
     """Return the 95 % interval of the accuracy: Wilson's, or with groups, whose images are alike, the bootstrap's.
 
-    If all images are right or all are wrong, which leaves the bootstrap without variation, groups count as images.
+    If all images are right or all are wrong, the bootstrap has no variation: use Wilson's with the number of groups.
     Source: Efron, Bootstrap Methods, 1979, with groups as the sampled units.
 
     Args:

@@ -20,8 +20,8 @@ from src.runtime.signals import ignore_signals, raise_on_signals, stop_with_dvc
 def run_stage(main: Callable[..., None]) -> None:
     """Run `main` of a stage with the sections of params.yaml and the paths that its signature names.
 
-    A parameter annotated with a subclass of `Section` is the section of its name. Each `Path` becomes a required option
-    `--name PATH`. The stage holds its lock: a second run of the same stage in this folder waits.
+    Each `Path` becomes a required option `--name PATH`. Any other annotation is the schema of the section of that name.
+    The stage holds its lock: a second run of the same stage in this folder waits.
     """
     stage = Path(sys.argv[0]).stem
     annotations = {name: parameter.annotation for name, parameter in inspect.signature(main).parameters.items()}

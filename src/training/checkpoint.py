@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from src.data.dataset import split_path
-from src.data.tensor_file import load_tensors, read_digest, save_tensors
+from src.data.tensor_file import explain_damage, load_tensors, read_digest, save_tensors
 from src.models.model_file import to_arrays
 from src.params.base import Section
 from src.runtime.files import exclusive_lock
@@ -89,10 +89,10 @@ class Checkpoint:
         state.step = broadcast_int(step, state.setup.device)
         if not state.step:
             return []
-        arrays, metadata = load_tensors(self.path)
+        with explain_damage("train", self.path, "the checkpoint that all hosts share"):
+            arrays, metadata = load_tensors(self.path)
         state.restore({name: torch.from_numpy(array) for name, array in arrays.items()})
-        if is_main_process():
-            print(f"resuming after step {state.step:,} of {state.total_steps:,} from {self.path}", flush=True)
+        print(f"resuming after step {state.step:,} of {state.total_steps:,} from {self.path}", flush=True)
         history: list[Metrics] = metadata["history"]
         return history
 

@@ -3,6 +3,7 @@
 Batch statistics are per process. A single process does not communicate.
 """
 
+import io
 import os
 import sys
 from collections.abc import Iterator
@@ -48,7 +49,7 @@ def replace_with_torchrun(settings: ComputeParams, device: torch.device) -> None
 
 
 def join_process_group(setup: DeviceSetup, run_hash: str) -> None:
-    """Connect to the other processes of torchrun, with nccl on cuda and gloo on cpu.
+    """Connect to the other processes of torchrun, with nccl on cuda and gloo on cpu. Only the main process prints.
 
     Raises:
         PipelineError: the hosts disagree on parameters, data, code or environment.
@@ -61,6 +62,8 @@ def join_process_group(setup: DeviceSetup, run_hash: str) -> None:
                 f"hosts disagree on parameters, data, code or environment (process {rank()} of {world_size()})",
                 "git log -1; git status; dvc repro prepare   # on each host",
             )
+        if not is_main_process():
+            sys.stdout = io.StringIO()
 
 
 def wrap_ddp(net: nn.Module) -> nn.Module:

@@ -168,8 +168,7 @@ def log_metrics(state: TrainState, validation_set: Dataset | None) -> Metrics:
             f"training diverged with train.learning_rate {largest:g}: {text}",
             f"dvc exp run -S train.learning_rate={largest / 10:g}",
         )
-    if is_main_process():
-        print(text, flush=True)
+    print(text, flush=True)
     return metrics
 
 

@@ -149,7 +149,7 @@ def create_train_state(
     settings: TrainParams,
     augmentation: AugmentationParams,
     setup: DeviceSetup,
-    pretrained: bool = False,
+    pretrained: bool,
 ) -> TrainState:
     """Prepare `net` for training: move it to the device, create the optimizers, choose the normalization."""
     normalization = measure_normalization(train_set.images)

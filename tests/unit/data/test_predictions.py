@@ -18,8 +18,11 @@ def test_class_names_stay_text() -> None:
 
 
 def test_table_has_the_probability_of_the_given_class() -> None:
-    dataset = Dataset(random_dataset(2).images, np.array([1, 0], np.uint8), ("a", "b"), files=("b/1.png", "a/1.png"))
-    table = predictions_table(dataset, torch.tensor([[0.25, 0.75], [0.25, 0.75]]).log(), np.array([4, 9]))
+    images, labels = random_dataset(10).images, np.arange(10, dtype=np.uint8)[::-1] % 2
+    dataset = Dataset(images, labels, ("a", "b"), files=tuple(f"{'ab'[label]}/1.png" for label in labels))[
+        np.array([4, 9])
+    ]
+    table = predictions_table(dataset, torch.tensor([[0.25, 0.75], [0.25, 0.75]]).log())
     assert {name: list(column) for name, column in table.items()} == {
         "index": [4, 9],
         "actual": ["b", "a"],

@@ -14,7 +14,7 @@ from PIL import Image
 from src.data.dataset import Dataset
 from src.runtime.errors import PipelineError
 from src.sources.folder import read_folder
-from src.training.split import split_training_images
+from src.training.hold_out import split_training_images
 
 Read = Callable[..., tuple[Dataset, Dataset]]
 CATS_AND_DOGS = [f"{name}/{number}.png" for name in ("cat", "dog") for number in range(8)]
@@ -79,7 +79,7 @@ def test_given_splits_are_kept(read: Read, params: SimpleNamespace, name: str) -
     with pytest.raises(PipelineError, match=r"has train/ and a validation split, but no test/"):
         read("train/cat/a.png", "train/cat/b.png", "train/dog/c.png", f"{name}/cat/d.png", f"{name}/dog/e.png")
     pool, test = read("test/cat/f.png", "test/dog/g.png", "test/dog/h.png")
-    train, validation = (pool[indices] for indices in split_training_images(pool, params.train))
+    train, validation = split_training_images(pool, params.train)
     assert train.files == ("train/cat/a.png", "train/cat/b.png", "train/dog/c.png")
     assert validation.files == (f"{name}/cat/d.png", f"{name}/dog/e.png")
     assert test.files == ("test/cat/f.png", "test/dog/g.png", "test/dog/h.png")
@@ -98,7 +98,7 @@ def test_images_of_a_group_stay_in_one_split(
     views = [f"{'dog' if n % 2 else 'cat'}/p{n}-{view}.png" for n in range(20) for view in "abc"]
     pool, test = read(*views, "dog/p0-d.png", "cat/p1-d.png", group=group)
     settings = params.train.model_copy(update={"validation": 16})
-    train, validation = (pool[indices] for indices in split_training_images(pool, settings))
+    train, validation = split_training_images(pool, settings)
     splits = train, validation, test
     in_splits = [{file.split("/")[1].split("-")[0] for file in split.files} for split in splits]
     assert [len(patients) for patients in in_splits] == [10, 5, 5]  # 16 of 47 images in the 15 other groups: 5 groups

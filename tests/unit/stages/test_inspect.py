@@ -30,7 +30,7 @@ def test_inspect_writes_report_balance_and_samples(prepared: Path) -> None:
     assert report["train"]["class_counts"] == [33] * 10
     rows = list(csv.reader((prepared / METRICS / "class_balance.csv").read_text().splitlines()))
     assert rows[:2] == [["class", "train", "test"], ["0", "33", "11"]]
-    assert (prepared / METRICS / "findings.csv").read_text() == "finding,split,file,detail\n"
+    assert (prepared / METRICS / "findings.csv").read_text() == "finding,split,item,detail\n"
 
 
 def test_findings_are_written_even_if_they_fail_the_audit(prepared: Path) -> None:

@@ -5,7 +5,6 @@ import math
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import pytest
 import torch
@@ -18,7 +17,7 @@ from src.models.model_file import load_model
 from src.models.registry import register
 from src.params.base import load_sections
 from src.params.train import TrainParams
-from src.training.split import split_training_images
+from src.training.hold_out import split_training_images
 from tests.helpers import edit_params, is_error, random_dataset, run_stage_in
 
 PREPARED, METRICS, MODEL = Path("data/prepared"), Path("metrics"), Path("data/model/model.safetensors")
@@ -127,7 +126,7 @@ def train_on_color(folder: Path, changes: dict[str, Any]) -> Classifier:
     return classifier
 
 
-def split_of(folder: Path, pool: Dataset) -> tuple[np.ndarray, np.ndarray]:
+def split_of(folder: Path, pool: Dataset) -> tuple[Dataset, Dataset]:
     """Return the training and validation images that the params.yaml of this folder selects."""
     return split_training_images(pool, load_sections(folder / "params.yaml", {"train": TrainParams})["train"])
 
@@ -139,7 +138,7 @@ def uses(folder: Path, classifier: Classifier) -> bool:
     """
     at_1 = Classifier(classifier.net, classifier.normalization, classifier.test_time_augmentation)
     pool, test_set = (load_split(folder / PREPARED, split) for split in ("train", "test"))
-    pairs = [(at_1, pool[split_of(folder, pool)[1]]), (classifier, test_set)]
+    pairs = [(at_1, split_of(folder, pool)[1]), (classifier, test_set)]
     losses = [evaluate(each, data, torch.device("cpu"))["loss"] for each, data in pairs]
     files = [("train.json", "validation_loss"), ("evaluate.json", "loss")]
     return losses == pytest.approx(
@@ -151,7 +150,7 @@ def test_normalization_and_test_time_augmentation_are_saved_and_used_by_evaluate
     classifier = train_on_color(tiny, {"train.test_time_augmentation": True})
     assert classifier.test_time_augmentation
     pool = load_split(tiny / PREPARED, "train")
-    pixels = pool.images[split_of(tiny, pool)[0]].reshape(-1, 3) / 255
+    pixels = split_of(tiny, pool)[0].images[:].reshape(-1, 3) / 255
     assert classifier.normalization.mean == [round(value, 4) for value in pixels.mean(axis=0).tolist()]
     assert classifier.normalization.std == [round(value, 4) for value in pixels.std(axis=0).tolist()]
     assert uses(tiny, classifier)

@@ -11,16 +11,15 @@ from src.params.base import load_yaml
 from src.runtime.errors import PipelineError
 from src.runtime.files import write_text
 from tests.helpers import ROOT, run
-from tools import sweep
+from tools import recipes, sweep
+from tools.recipes import load_recipe
 from tools.sweep import (
     FOLD,
-    RECIPES,
     SEED,
     check_images,
     expand_grid,
     leaderboard,
     learning_curve,
-    load_recipe,
     nearest_recipe,
 )
 
@@ -32,16 +31,16 @@ def in_root(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_grid_combines_all_values_and_keeps_the_rest_of_the_recipe() -> None:
     options = ["train.learning_rate=0.02,1e-1", "compute.portable=true", "train.seed=range(2)", "train.momentum=0.5"]
-    jobs = list(expand_grid(RECIPES["notebook"], options).values())
+    jobs = list(expand_grid(load_recipe("notebook"), options).values())
     assert [(job["train.learning_rate"], job[SEED]) for job in jobs] == [(0.02, 0), (0.02, 1), (0.1, 0), (0.1, 1)]
     assert all((job["compute.portable"], job["train.momentum"]) == (True, 0.5) for job in jobs)
-    assert all(job["train.epochs"] == RECIPES["notebook"]["train.epochs"] for job in jobs)
+    assert all(job["train.epochs"] == load_recipe("notebook")["train.epochs"] for job in jobs)
 
 
 def test_recipe_is_a_name_or_a_file(tmp_path: Path) -> None:
     (tmp_path / "mine.txt").write_text("--set-param=train.epochs=3\n")
     assert load_recipe(str(tmp_path / "mine.txt")) == {"train.epochs": 3}
-    assert load_recipe("dash") == RECIPES["dash"]
+    assert load_recipe("dash")["train.epochs"] == 0.44
     with pytest.raises(PipelineError, match=r"dahs is not a file of lines .* not one of default, best, "):
         load_recipe("dahs")
 
@@ -66,7 +65,9 @@ def test_invalid_job_is_one_error_before_anything_is_queued(
     assert re.match(f"error: (.|\n)*{re.escape(message)}(.|\n)*\nhint: .*\n$", capsys.readouterr().err)
 
 
-def test_leaderboard_ranks_by_validation_accuracy_and_counts_each_seed_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_leaderboard_ranks_by_validation_accuracy_and_counts_each_seed_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     base = {"train.validation": 5000.0, "train.folds": 0, "train.epochs": 3.0, SEED: 0.0, FOLD: 0}
     rows = [
         ("a", "Success", 5000, 0, 3, 0, 0, 0.99, 0.90),
@@ -78,7 +79,9 @@ def test_leaderboard_ranks_by_validation_accuracy_and_counts_each_seed_once(monk
         ("h", "Success", 5000, 2, 3, 0, 1, 0.95, 0.9),
     ]
     table = pd.DataFrame(rows, columns=["Experiment", "State", *base, "validation_accuracy", "accuracy"])
-    monkeypatch.setattr(sweep, "RECIPES", {"default": {}, "long": {"train.epochs": 9}})
+    (tmp_path / "long.txt").write_text("--set-param=train.epochs=9\n")
+    for module in (recipes, sweep):
+        monkeypatch.setattr(module, "RECIPES", {"long": tmp_path / "long.txt"})
     assert [line.split() for line in leaderboard(table, base).splitlines()] == [
         ["validation", "test"],
         ["count", "mean", "std", "count", "mean", "std"],
@@ -102,7 +105,7 @@ def test_learning_curve_names_the_gain_of_the_last_step(tmp_path: Path, monkeypa
 
 def test_experiment_is_named_after_the_nearest_recipe() -> None:
     base = flatten(load_yaml(Path("params.yaml").read_text()))
-    (params,) = expand_grid(RECIPES["dash"], ["train.epochs=3", "train.seed=5"]).values()
+    (params,) = expand_grid(load_recipe("dash"), ["train.epochs=3", "train.seed=5"]).values()
     assert nearest_recipe(params, base) == "dash train.epochs=3"
     assert nearest_recipe(base, base) == "default"
 

@@ -39,7 +39,7 @@ def new_state(params: SimpleNamespace, settings: Callable[..., TrainParams]) -> 
         net = create_model(network, len(train_set.classes), train_set.image_shape)
         chosen = params.augmentation.model_copy(update=OFF | augmentation)
         return create_train_state(
-            net, train_set, settings(**changes), chosen, DeviceSetup(torch.device("cpu"), torch.float32)
+            net, train_set, settings(**changes), chosen, DeviceSetup(torch.device("cpu"), torch.float32), False
         )
 
     return create

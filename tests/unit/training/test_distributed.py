@@ -44,7 +44,7 @@ def first_steps(switched_on: str) -> tuple[float, list[float], list[int]]:
     torch.manual_seed(0)
     data = random_dataset(24, side=28, channels=3)
     net = create_model("net", 10, data.image_shape)  # without batch norm, whose statistics are per process
-    state = create_train_state(net, data, settings, augmentation, SETUP)
+    state = create_train_state(net, data, settings, augmentation, SETUP, False)
     (metrics,) = train(state, data)
     margins, rivals = state.margins.mean()
     return metrics["train_loss"], margins.tolist(), rivals.tolist()

@@ -8,10 +8,16 @@ import pytest
 from src.data.dataset import Dataset
 from src.params.train import TrainParams
 from src.runtime.errors import PipelineError
-from src.training.split import assign_folds, split_training_images
+from src.training.hold_out import assign_folds, split_training_images
 from tests.helpers import labels_of
 
 OFF = {"validation": 0, "folds": 0, "fold": 0, "fraction": 1.0}
+
+
+def held_out_indices(pool: Dataset, params: TrainParams) -> tuple[np.ndarray, np.ndarray]:
+    """The indices of the images to train on and to validate on."""
+    training, validation = split_training_images(pool, params)
+    return training.indices, validation.indices
 
 
 def settings(params: SimpleNamespace, **changes: float) -> TrainParams:
@@ -25,7 +31,7 @@ def test_each_image_is_held_out_in_one_fold_and_classes_are_spread_evenly(params
     folds = assign_folds(pool, 5)
     for label, sizes in enumerate([{10}, {6, 7}, {4}]):
         assert set(np.bincount(folds[pool.labels == label], minlength=5)) == sizes
-    splits = [split_training_images(pool, settings(params, validation=7, folds=5, fold=fold)) for fold in range(5)]
+    splits = [held_out_indices(pool, settings(params, validation=7, folds=5, fold=fold)) for fold in range(5)]
     assert [len(validation) for _, validation in splits] == [21, 20, 20, 20, 20]
     assert all((folds[validation] == fold).all() for fold, (_, validation) in enumerate(splits))
     assert all(set(training) | set(validation) == set(range(101)) for training, validation in splits)
@@ -43,22 +49,22 @@ def test_fold_with_all_images_of_a_class_is_refused(params: SimpleNamespace) -> 
     pool = Dataset(np.zeros((9, 2, 2), np.uint8), labels_of(8, 1), ("a", "b"))
     fold = int(assign_folds(pool, 2)[-1])
     with pytest.raises(PipelineError, match=rf"fold {fold} of 2 has all images of class b"):
-        split_training_images(pool, settings(params, folds=2, fold=fold))
+        held_out_indices(pool, settings(params, folds=2, fold=fold))
 
 
 def test_without_validation_images_all_are_trained_on(params: SimpleNamespace) -> None:
     pool = Dataset(np.zeros((9, 2, 2), np.uint8), labels_of(8, 1), ("a", "b"))
-    training, validation = split_training_images(pool, settings(params))
+    training, validation = held_out_indices(pool, settings(params))
     assert (training.tolist(), validation.tolist()) == (list(range(9)), [])
 
 
 def test_given_validation_images_replace_folds(params: SimpleNamespace) -> None:
     given = np.arange(9) < 3
     pool = Dataset(np.zeros((9, 2, 2), np.uint8), labels_of(8, 1), ("a", "b"), is_validation=given.astype(np.uint8))
-    assert split_training_images(pool, settings(params, folds=5))[1].tolist() == [0, 1, 2]
-    assert split_training_images(pool, settings(params))[1].tolist() == []
+    assert held_out_indices(pool, settings(params, folds=5))[1].tolist() == [0, 1, 2]
+    assert held_out_indices(pool, settings(params))[1].tolist() == []
     with pytest.raises(PipelineError, match="a given validation split"):
-        split_training_images(pool, settings(params, folds=5, fold=1))
+        held_out_indices(pool, settings(params, folds=5, fold=1))
 
 
 def test_fraction_leaves_out_training_images_of_every_class_and_keeps_the_validation_images(
@@ -67,7 +73,7 @@ def test_fraction_leaves_out_training_images_of_every_class_and_keeps_the_valida
     groups = np.arange(100) // 2
     pool = Dataset(np.zeros((100, 2, 2), np.uint8), labels_of(60, 40), ("a", "b"), groups=groups)
     (all_images, validation), (half, same) = (
-        split_training_images(pool, settings(params, validation=20, fraction=fraction)) for fraction in (1, 0.5)
+        held_out_indices(pool, settings(params, validation=20, fraction=fraction)) for fraction in (1, 0.5)
     )
     assert same.tolist() == validation.tolist()
     assert set(half) < set(all_images)

@@ -8,8 +8,8 @@ from src.params.train import TrainParams
 from src.runtime.errors import PipelineError
 
 
-def split_training_images(pool: Dataset, settings: TrainParams) -> tuple[np.ndarray, np.ndarray]:
-    """Return the indices of the images to train on and of those to validate on: int64 each.
+def split_training_images(pool: Dataset, settings: TrainParams) -> tuple[Dataset, Dataset]:
+    """Return the images to train on, and those to validate on.
 
     Args:
         pool: all training images. A given validation split replaces `train.validation` and `train.folds`.
@@ -34,7 +34,7 @@ def split_training_images(pool: Dataset, settings: TrainParams) -> tuple[np.ndar
         groups = None if pool.groups is None else pool.groups[training]
         kept = stratified_split(pool.labels[training], max(1, round(settings.fraction * len(training))), groups)
         training = training[kept]
-    return training, np.flatnonzero(held_out)
+    return pool[training], pool[np.flatnonzero(held_out)]
 
 
 def assign_folds(pool: Dataset, folds: int) -> np.ndarray:
