@@ -17,8 +17,8 @@ from src.params.prepare import PrepareParams
 from src.params.train import TrainParams
 from src.runtime.errors import PipelineError
 
-PARAMS = Path("params.yaml")
-RECIPES = {path.stem: path for path in sorted(Path("benchmarks/recipes").glob("*.txt"))}
+PARAMS, FOLDER = Path("params.yaml"), Path(__file__).parents[1] / "benchmarks/recipes"
+RECIPES = {path.stem: path for path in sorted(FOLDER.glob("*.txt"))}
 SCHEMAS: dict[str, type[Section]] = {
     "prepare": PrepareParams,
     "inspect": InspectParams,
