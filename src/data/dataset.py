@@ -96,7 +96,7 @@ class Dataset:
 
     @property
     def indices(self) -> np.ndarray:
-        """The number of each image in the prepared file: int64 [n]."""
+        """The number of each image in the prepared file: int64 [n]. A slice does not keep them."""
         return self.images.rows if isinstance(self.images, Rows) else np.arange(len(self))
 
     def counts(self) -> np.ndarray:

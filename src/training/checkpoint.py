@@ -35,7 +35,7 @@ def describe_run(sections: Mapping[str, Section], prepared: Path) -> dict[str, A
 
 
 def run_hash(run: Mapping[str, Any], environment: Mapping[str, str | int]) -> str:
-    """Return a hash of parameters, data, code and environment. Equal hashes give equal weights.
+    """Return a hash of parameters, data, code and environment. Equal hashes give equal weights on equal processors.
 
     Args:
         run: what `describe_run` returns.
