@@ -1,7 +1,7 @@
 """All sections of params.yaml together, and recipes: files with parameters that differ from it."""
 
 from collections.abc import Mapping
-from functools import reduce
+from functools import cache, reduce
 from operator import getitem
 from pathlib import Path
 from types import SimpleNamespace
@@ -54,6 +54,7 @@ def load_params(changes: Mapping[str, object] | None = None) -> SimpleNamespace:
     return SimpleNamespace(**check_sections(values, SCHEMAS, PARAMS))
 
 
+@cache  # the leaderboard compares every experiment with every recipe
 def read_recipe(path: Path) -> dict[str, Any]:
     """Return the values by dotted key ("train.epochs") of a recipe: lines of `--set-param=key=value`."""
     pairs = (line.removeprefix("--set-param=").split("=", 1) for line in path.read_text().split())

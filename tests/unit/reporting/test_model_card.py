@@ -107,7 +107,7 @@ def test_card_lists_classes_with_intervals_the_worst_first(tmp_path: Path) -> No
 
 
 def test_interval_of_a_class_counts_its_groups(tmp_path: Path) -> None:
-    """Five groups of two images have the interval of five images, of which four are right."""
+    """Ten images in five groups have the interval of five images."""
     text = card(tmp_path, units=pd.Series([10, 5, 1_010], CLASSES))
     assert r"| d\|g | 10 | 0.8000 | 0.3755 to 0.9638 |" in text
 
