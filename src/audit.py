@@ -6,9 +6,7 @@ from itertools import combinations_with_replacement
 from typing import Any
 
 import numpy as np
-import torch
 from PIL import Image
-from torch import Tensor
 from tqdm import tqdm
 
 from src.data.dataset import Dataset, pixel_statistics
@@ -102,7 +100,7 @@ def find_copies(first: list[bytes], second: list[bytes], within: bool) -> dict[i
     return {index: match for index, match in matches.items() if not within or match < index}
 
 
-def thumbnail_vectors(images: Iterable[np.ndarray]) -> Tensor:
+def thumbnail_vectors(images: Iterable[np.ndarray]) -> np.ndarray:
     """Return float32 [n, pixels of a thumbnail], whose scalar products are the correlations of the thumbnails.
 
     Brightness and contrast do not change a correlation. Flat images get shorter vectors, and so no high correlation.
@@ -111,13 +109,13 @@ def thumbnail_vectors(images: Iterable[np.ndarray]) -> Tensor:
         images: uint8 [height, width] or [height, width, 3] each.
     """
     small = [Image.fromarray(image).resize((THUMBNAIL, THUMBNAIL), Image.Resampling.BOX) for image in images]
-    vectors = torch.from_numpy(np.array([np.asarray(image) for image in small])).flatten(1).float()
-    vectors -= vectors.mean(dim=1, keepdim=True)
-    length: Tensor = vectors.norm(dim=1, keepdim=True)
-    return vectors / length.clamp(min=FLAT * vectors.shape[1] ** 0.5)
+    vectors = np.array([np.asarray(image).ravel() for image in small], np.float32)
+    vectors -= vectors.mean(axis=1, keepdims=True)
+    length = np.linalg.norm(vectors, axis=1, keepdims=True)
+    return np.asarray(vectors / length.clip(min=FLAT * vectors.shape[1] ** 0.5))
 
 
-def find_similar(first: Tensor, second: Tensor, within: bool) -> dict[int, int]:
+def find_similar(first: np.ndarray, second: np.ndarray, within: bool) -> dict[int, int]:
     """Map the index of each thumbnail of `second` that resembles one of `first` to the index of the most similar one.
 
     Args:
@@ -128,9 +126,11 @@ def find_similar(first: Tensor, second: Tensor, within: bool) -> dict[int, int]:
     matches: dict[int, int] = {}
     for start in tqdm(range(0, len(second), BLOCK), "comparing", leave=False, disable=None):
         similarity = second[start : start + BLOCK] @ (first[: start + BLOCK] if within else first).T
-        # tril_ zeroes the similarity of an image to itself and to later images
-        best, index = (similarity.tril_(start - 1) if within else similarity).max(dim=1)
-        matches |= {start + i: int(index[i]) for i in (best >= SIMILAR).nonzero().flatten().tolist()}
+        if within:  # an image does not resemble itself or later images
+            similarity = np.tril(similarity, start - 1)
+        best = similarity.argmax(axis=1)
+        found = np.flatnonzero(similarity.max(axis=1) >= SIMILAR)
+        matches |= {start + int(row): int(best[row]) for row in found}
     return matches
 
 

@@ -37,6 +37,17 @@ def normalize(pixels: Tensor, stats: Normalization) -> Tensor:
     return (pixels - mean) / std
 
 
+def to_uint8(images: Tensor, stats: Normalization) -> np.ndarray:
+    """Undo `normalize` and `to_float`: return uint8 [batch, height, width] or [batch, height, width, 3].
+
+    Args:
+        images: normalized, float32 [batch, channels, height, width].
+    """
+    mean, std = (channel_values(numbers, images.device) for numbers in (stats.mean, stats.std))
+    pixels = ((images * std + mean).clamp(0, 1) * 255).round().byte().permute(0, 2, 3, 1).cpu()
+    return (pixels[..., 0] if pixels.shape[3] == 1 else pixels).contiguous().numpy()
+
+
 def channel_values(numbers: Sequence[float], device: torch.device) -> Tensor:
     """Return one number per channel, float32 [channels, 1, 1]."""
     return to_device(torch.tensor(numbers)[:, None, None], device)

@@ -1,30 +1,20 @@
-"""Audit both splits, and show training images before and after augmentation."""
+"""Audit both splits, and show training images."""
 
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from src.audit import audit, check_audit
-from src.augmentation import augment, sample_augmentations
 from src.data.dataset import SPLITS, load_split
-from src.device import use_portable_kernels
-from src.params.augmentation import AugmentationParams
-from src.params.compute import ComputeParams
 from src.params.inspect import InspectParams
-from src.preprocessing import measure_border, to_float
-from src.reporting.drawing import plot_sample_training_images, to_uint8
+from src.reporting.drawing import plot_sample_training_images
 from src.runtime.cli import run_stage
 from src.runtime.files import write_csv, write_json, write_table
 
-SAMPLES, SEED = 40, 0  # how many images are shown, which, and how they are augmented
+SAMPLES, SEED = 40, 0  # how many images are shown, and which
 
 
-def main(
-    inspect: InspectParams, augmentation: AugmentationParams, compute: ComputeParams, prepared: Path, metrics_dir: Path
-) -> None:
-    use_portable_kernels(compute)
-    torch.set_num_threads(compute.threads)
+def main(inspect: InspectParams, prepared: Path, metrics_dir: Path) -> None:
     train_set, test_set = (load_split(prepared, split) for split in SPLITS)
     splits = {"train": train_set, "test": test_set}
     if train_set.is_validation is not None:  # these images are the last ones
@@ -39,14 +29,8 @@ def main(
     write_table(metrics_dir / "class_balance.csv", {"class": train_set.classes, **counts})
 
     samples = train_set[np.random.default_rng(SEED).permutation(len(train_set))[:SAMPLES]]
-    images = samples.images[:]
     names = [train_set.classes[label] for label in samples.labels]
-    plot_sample_training_images(metrics_dir / "samples.png", images, names, "Training images")
-    augmentations = sample_augmentations(len(samples), augmentation, torch.Generator().manual_seed(SEED))
-    pixels = to_float(torch.from_numpy(images))
-    mean, border = report["train"]["mean"], measure_border(train_set.images)
-    augmented = augment(pixels, augmentations, mean, border, augmentation.interpolation)
-    plot_sample_training_images(metrics_dir / "augmented.png", to_uint8(augmented.numpy()), names, "After augmentation")
+    plot_sample_training_images(metrics_dir / "samples.png", samples.images[:], names, "Training images")
     print(f"audit passed, findings in {metrics_dir / 'findings.csv'}: {len(rows):,}", flush=True)
 
 

@@ -6,6 +6,7 @@ from torchinfo import summary
 
 from src.data.dataset import load_split
 from src.data.predictions import margins_table, predictions_table
+from src.data.tensor_file import save_tensors
 from src.device import set_up_device
 from src.models.build import build_network
 from src.models.calibration import calibrate
@@ -14,6 +15,7 @@ from src.params.augmentation import AugmentationParams
 from src.params.compute import ComputeParams
 from src.params.model import ModelParams
 from src.params.train import TrainParams
+from src.preprocessing import to_uint8
 from src.runtime.cli import run_stage
 from src.runtime.files import main_checkout, write_csv, write_json, write_table
 from src.training import loop
@@ -21,6 +23,8 @@ from src.training.checkpoint import Checkpoint, describe_run, run_hash
 from src.training.distributed import explain_torch_errors, is_main_process, join_process_group, replace_with_torchrun
 from src.training.hold_out import split_training_images
 from src.training.state import Metrics, create_train_state
+
+SHOWN = 40  # images of the first batch
 
 
 def main(
@@ -60,6 +64,8 @@ def main(
     checkpoint = Checkpoint(main_checkout(checkpoints), key)
     with explain_torch_errors(train.batch_size), checkpoint.exclusive():
         state = create_train_state(net, train_set, train, augmentation, setup, model.pretrained)
+        _, images, labels = (values[:SHOWN] for values in next(loop.iterate_batches(state, train_set)))
+        first_batch = {"images": to_uint8(images, state.classifier.normalization), "labels": labels.cpu().numpy()}
         loop.train(state, train_set, validation_set, checkpoint, on_eval=write_metrics)
         margins, rivals = state.margins.mean()
         if is_main_process():
@@ -67,6 +73,7 @@ def main(
             save_model(model_dir / "model.safetensors", state.classifier, train_set, setup.environment, run)
             write_table(model_dir / "validation.csv", predictions_table(validation_set, log_probabilities))
             write_table(model_dir / "margins.csv", margins_table(train_set, margins, rivals))
+            save_tensors(model_dir / "first_batch.safetensors", first_batch, {})
             checkpoint.remove()
 
 

@@ -96,9 +96,3 @@ def draw_image_grid(path: Path, images: np.ndarray, captions: Sequence[str], tit
 def shorten(text: str) -> str:
     """Replace the middle of a text over `MAX_CAPTION` with "…". Keep more of the end, where file names differ."""
     return text if len(text) <= MAX_CAPTION else f"{text[:8]}…{text[9 - MAX_CAPTION :]}"
-
-
-def to_uint8(images: np.ndarray) -> np.ndarray:
-    """Convert float [n, channels, height, width] from 0 to 1 to uint8 [n, height, width] or [n, height, width, 3]."""
-    pixels = (images.clip(0, 1) * 255).round().astype(np.uint8)
-    return pixels[:, 0] if pixels.shape[1] == 1 else np.moveaxis(pixels, 1, -1)

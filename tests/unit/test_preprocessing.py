@@ -5,7 +5,7 @@ import pytest
 import torch
 from torchvision.transforms import functional as torchvision
 
-from src.preprocessing import Normalization, measure_border, measure_normalization, normalize, to_float
+from src.preprocessing import Normalization, measure_border, measure_normalization, normalize, to_float, to_uint8
 
 COLOR = Normalization(mean=[0.485, 0.456, 0.406], std=[0.229, 0.224, 0.225])
 
@@ -15,7 +15,9 @@ def test_normalization_equals_torchvisions(channels: int, values: Normalization)
     images = np.random.default_rng(0).integers(0, 256, (7, 20, 24, channels), np.uint8)
     expected = torch.stack([torchvision.normalize(torchvision.to_tensor(x), values.mean, values.std) for x in images])
     gray_or_color = torch.from_numpy(images.squeeze(axis=3) if channels == 1 else images)
-    assert torch.allclose(normalize(to_float(gray_or_color), values), expected, atol=1e-6)
+    normalized = normalize(to_float(gray_or_color), values)
+    assert torch.allclose(normalized, expected, atol=1e-6)
+    assert (to_uint8(normalized, values) == gray_or_color.numpy()).all()
 
 
 @pytest.mark.parametrize("shape", [(50, 20, 24), (50, 20, 24, 3)])

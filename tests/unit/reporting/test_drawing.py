@@ -7,7 +7,7 @@ import pytest
 from matplotlib.figure import Figure
 from PIL import Image
 
-from src.reporting.drawing import DPI, draw_image_grid, saved_figure, to_uint8
+from src.reporting.drawing import DPI, draw_image_grid, saved_figure
 
 
 def images(count: int, side: int = 28) -> np.ndarray:
@@ -73,10 +73,3 @@ def test_mean_images_are_drawn_like_images(tmp_path: Path) -> None:
     draw_image_grid(tmp_path / "a.png", pixels, ["", "", ""], "Means", columns=3)
     draw_image_grid(tmp_path / "b.png", pixels + 0.4, ["", "", ""], "Means", columns=3)
     assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
-
-
-def test_floats_become_pixels() -> None:
-    gray = np.array([[[[0.0, 0.5], [1.0, 1.2]]]])
-    assert to_uint8(gray).tolist() == [[[0, 128], [255, 255]]]
-    color = to_uint8(np.concatenate([gray, 0 * gray, -gray], axis=1))
-    assert color.tolist() == [[[[0, 0, 0], [128, 0, 0]], [[255, 0, 0], [255, 0, 0]]]]

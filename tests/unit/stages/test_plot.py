@@ -11,7 +11,7 @@ from src.runtime.files import write_csv, write_json
 from tests.helpers import run_stage_in
 
 CLASSES = ("0", "NA", "dog")
-FIGURES = ["confusion.png", "curves.png", "mistakes.png", "reliability.png"]
+FIGURES = ["augmented.png", "confusion.png", "curves.png", "mistakes.png", "reliability.png"]
 METADATA = {
     "network": "dash",
     "source": "folder",
@@ -27,6 +27,8 @@ def evaluated(tiny: Path) -> Path:
     save_tensors(
         tiny / "data/model/model.safetensors", {}, METADATA | {"run": {"model": {}, "train": {}, "augmentation": {}}}
     )
+    first_batch = {"images": images, "labels": np.arange(6) % 3}
+    save_tensors(tiny / "data/model/first_batch.safetensors", first_batch, {})
     metrics, split = tiny / "metrics", {"images": 6, "shape": [28, 28]}
     write_json(metrics / "inspect.json", {"train": split, "test": split})
     write_json(
@@ -49,7 +51,7 @@ def evaluated(tiny: Path) -> Path:
     return tiny
 
 
-def test_plot_writes_four_figures_and_the_model_card(evaluated: Path) -> None:
+def test_plot_writes_five_figures_and_the_model_card(evaluated: Path) -> None:
     """The class `dog` is never predicted."""
     run_stage_in(evaluated, "plot", check=True)
     assert sorted(path.name for path in (evaluated / "metrics").glob("*.png")) == FIGURES

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from src.data.dataset import Dataset, load_split, save_split
-from src.data.tensor_file import read_digest
+from src.data.tensor_file import load_tensors, read_digest
 from src.models.inference import Classifier, evaluate
 from src.models.model_file import load_model
 from src.models.registry import register
@@ -38,10 +38,12 @@ def outputs(folder: Path) -> list[str]:
 
 def test_train_writes_the_model_and_its_metrics(prepared: Path) -> None:
     done = run_stage_in(prepared, "train", check=True)
-    files = ["model/margins.csv", "model/model.safetensors", "model/validation.csv"]
-    assert outputs(prepared) == [*(f"data/{file}" for file in files), "metrics/history.csv", "metrics/train.json"]
+    files = ["first_batch.safetensors", "margins.csv", "model.safetensors", "validation.csv"]
+    assert outputs(prepared) == [*(f"data/model/{file}" for file in files), "metrics/history.csv", "metrics/train.json"]
     tables = [pd.read_csv(prepared / "data/model" / f"{name}.csv") for name in ("margins", "validation")]
     assert list(map(len, tables)) == [280, 50]
+    first_batch, _ = load_tensors(prepared / "data/model/first_batch.safetensors")
+    assert first_batch["images"].shape == (40, 28, 28)
     assert sorted(pd.concat(tables)["index"]) == list(range(330))
     assert (tables[0]["actual"] != tables[0]["suggested"]).all()
     assert not list((prepared / "data/checkpoints").iterdir())
