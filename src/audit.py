@@ -129,7 +129,7 @@ def find_similar(first: np.ndarray, second: np.ndarray, within: bool) -> dict[in
         if within:  # an image does not resemble itself or later images
             similarity = np.tril(similarity, start - 1)
         best = similarity.argmax(axis=1)
-        found = np.flatnonzero(similarity.max(axis=1) >= SIMILAR)
+        found = np.flatnonzero(similarity[np.arange(len(best)), best] >= SIMILAR)
         matches |= {start + int(row): int(best[row]) for row in found}
     return matches
 
