@@ -24,6 +24,8 @@ def measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[tuple[str,
 
     monkeypatch.setattr(bench, "run_isolated", run_isolated)
     monkeypatch.setattr(bench, "HERE", tmp_path)
+    old = [{"name": name, "accuracy": 0.5, "seconds": 1.0, "epochs": 1.0} for name in ("dash", "best", "baseline")]
+    (tmp_path / "results.json").write_text(json.dumps({"runs": old}))
     return calls
 
 
@@ -44,10 +46,11 @@ def test_bench_writes_all_results(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert (tmp_path / "accuracy.png").exists()
 
 
-def test_bench_measures_only_the_named_recipes_and_writes_nothing(
+def test_bench_replaces_the_results_of_the_named_recipes(
     measured: list, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("sys.argv", ["bench", "dash"])
     bench.main()
     assert [recipe for recipe, _ in measured] == ["dash"] * 10 + ["notebook"]
-    assert not list(tmp_path.iterdir())
+    names = [row["name"] for row in json.loads((tmp_path / "results.json").read_text())["runs"]]
+    assert names == ["baseline", *["dash"] * 10, "throughput", "baseline", "best"]
