@@ -6,6 +6,7 @@ python -m benchmarks.bench best fast    only these recipes; the results of the o
 
 import argparse
 import copy
+import hashlib
 import json
 import time
 from collections.abc import Callable, Mapping
@@ -23,6 +24,7 @@ from src.data.dataset import Dataset
 from src.device import set_up_device
 from src.models.build import build_network
 from src.models.inference import evaluate
+from src.models.model_file import to_arrays
 from src.runtime.files import write_json
 from src.sources.download import decode, download, read_spec
 from src.training.loop import train
@@ -62,12 +64,14 @@ def measure(recipe: str, changes: dict[str, object]) -> dict[str, Any]:
     state = create_train_state(net, train_set, params.train, params.augmentation, setup, params.model.pretrained)
     train(state, train_set)
     seconds = time.perf_counter() - start
+    weights = b"".join(array.tobytes() for array in to_arrays(net.state_dict()).values())
     return {
         "name": recipe,
         "num_params": sum(weight.numel() for weight in net.parameters()),
         "accuracy": evaluate(state.classifier, test_set, setup.device)["accuracy"],
         "seconds": seconds,
         "images_per_s": len(train_set) * params.train.epochs / seconds,
+        "sha256": hashlib.sha256(weights).hexdigest(),
         "machine": str(setup),
     }
 

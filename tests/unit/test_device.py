@@ -51,6 +51,7 @@ def torch_settings() -> Iterator[None]:
     yield
     torch.set_num_threads(threads)
     torch.backends.cudnn.allow_tf32 = tf32
+    torch.utils.deterministic.fill_uninitialized_memory = True
     torch.set_deterministic_debug_mode("default")
 
 
@@ -62,6 +63,7 @@ def test_cuda_uses_deterministic_algorithms_and_no_tf32(monkeypatch: pytest.Monk
     monkeypatch.setattr(os, "environ", {})
     assert set_up_device(compute()) == DeviceSetup(torch.device("cuda"), torch.bfloat16)
     assert torch.is_deterministic_algorithms_warn_only_enabled()
+    assert not torch.utils.deterministic.fill_uninitialized_memory
     assert os.environ == {"CUBLAS_WORKSPACE_CONFIG": ":4096:8"}
     assert (torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32) == (False, False)
 
