@@ -21,18 +21,17 @@ class Classifier(nn.Module):
     The temperature, fitted to validation images, makes its probabilities match its accuracy. Source: Guo et al., On
     Calibration of Modern Neural Networks, 2017.
 
-    With test-time augmentation, the probabilities of a close prediction are the mean over the image and four copies,
-    shifted by one pixel. Source: Krizhevsky et al., ImageNet Classification with Deep Convolutional Neural Networks,
-    2012.
+    With test-time augmentation, the probabilities of a close prediction are the mean over the image and its copies.
+    Source: Krizhevsky et al., ImageNet Classification with Deep Convolutional Neural Networks, 2012.
 
     Args:
         net: maps normalized images to logits or log-probabilities.
         normalization: mean and standard deviation of the pixels that the network was trained with.
-        test_time_augmentation: whether to average close predictions over shifted copies.
+        test_time_augmentation: "shift" (four copies, shifted by one pixel), "mirror" (left and right) or "" (none).
     """
 
     def __init__(
-        self, net: nn.Module, normalization: Normalization, test_time_augmentation: bool, temperature: float = 1.0
+        self, net: nn.Module, normalization: Normalization, test_time_augmentation: str, temperature: float = 1.0
     ) -> None:
         super().__init__()
         self.temperature = temperature
@@ -59,8 +58,9 @@ class Classifier(nn.Module):
         return F.log_softmax(self.net(normalize(to_float(images), self.normalization)).float(), dim=1)
 
     def mean_over_copies(self, output: Tensor, images: Tensor) -> Tensor:
-        """Average the probabilities of images, whose log-probabilities are `output`, with those of shifted copies."""
-        outputs = [output, *(self.log_probabilities(copy) for copy in shift_four_ways(images))]
+        """Average the probabilities of images, whose log-probabilities are `output`, with those of their copies."""
+        copies = shift_four_ways(images) if self.test_time_augmentation == "shift" else [images.flip(2)]
+        outputs = [output, *map(self.log_probabilities, copies)]
         return torch.stack(outputs).logsumexp(dim=0) - math.log(len(outputs))
 
 

@@ -37,7 +37,7 @@ class ModelMetadata(Section):
     source: str
     fit: str
     normalization: Normalization
-    test_time_augmentation: bool
+    test_time_augmentation: str
     temperature: float
     environment: dict[str, str | int]
     run: dict[str, Any]

@@ -16,7 +16,7 @@ CPU = torch.device("cpu")
 
 
 def plain(net: nn.Module, channels: int = 1) -> Classifier:
-    return Classifier(net, Normalization(mean=[0.2] * channels, std=[0.3] * channels), test_time_augmentation=False)
+    return Classifier(net, Normalization(mean=[0.2] * channels, std=[0.3] * channels), test_time_augmentation="")
 
 
 @pytest.mark.parametrize("channels", [1, 3])
@@ -55,20 +55,23 @@ def test_loss_and_accuracy_are_means_over_images_and_balanced_accuracy_over_clas
     assert metrics["balanced_accuracy"] == pytest.approx(sum(recalls) / len(recalls))
 
 
-@pytest.mark.parametrize("channels", [1, 3])
-def test_close_probabilities_are_the_mean_over_five_copies(channels: int, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("channels", "kind"), [(1, "shift"), (3, "shift"), (1, "mirror"), (3, "mirror")])
+def test_close_probabilities_are_the_mean_over_copies(
+    channels: int, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Two of four predictions are close."""
     classifier = plain(create_model("resnet18", 10, (channels, 32, 32)), channels)
     images = random_dataset(4, side=32, channels=channels).images
     padded = np.pad(images, [(0, 0), (1, 1), (1, 1), (0, 0)][: images.ndim], mode="edge")
-    copies = [padded[:, y : y + 32, x : x + 32] for y, x in ((1, 1), (0, 1), (2, 1), (1, 0), (1, 2))]
-    alone, *shifted = (predict(classifier, copy, CPU).exp() for copy in copies)
+    shifted = [padded[:, y : y + 32, x : x + 32] for y, x in ((0, 1), (2, 1), (1, 0), (1, 2))]
+    copies = shifted if kind == "shift" else [np.ascontiguousarray(images[:, :, ::-1])]
+    alone, *others = (predict(classifier, copy, CPU).exp() for copy in (images, *copies))
     first, second = alone.log().topk(2, dim=1).values.T
     monkeypatch.setattr(inference, "CLOSE", (first - second).sort().values[1:3].mean().item())
     close = first - second < inference.CLOSE
-    classifier.test_time_augmentation = True
+    classifier.test_time_augmentation = kind
     found = predict(classifier, images, CPU).exp()
-    assert torch.allclose(found[close], torch.stack([alone, *shifted]).mean(dim=0)[close], atol=1e-6)
+    assert torch.allclose(found[close], torch.stack([alone, *others]).mean(dim=0)[close], atol=1e-6)
     assert (found - alone).abs().amax(dim=1).gt(1e-4).tolist() == close.tolist()
     assert close.sum() == 2
 

@@ -26,7 +26,7 @@ def save(path: Path, name: str, shape: Shape = MNIST) -> nn.Module:
     net = create_model(name, 10, shape).to(memory_format=torch.channels_last)
     normalize = Normalization(mean=[0.1] * shape[0], std=[0.3] * shape[0])
     train_set = random_dataset(10, side=shape[1], channels=shape[0])
-    save_model(path, Classifier(net, normalize, True), train_set, {"threads": 1}, RUN | {"model": {"name": name}})
+    save_model(path, Classifier(net, normalize, "shift"), train_set, {"threads": 1}, RUN | {"model": {"name": name}})
     return net
 
 
@@ -48,12 +48,12 @@ def test_saved_model_is_loaded_unchanged(tmp_path: Path, name: str, shape: Shape
         source="folder",
         fit="pad",
         normalization=Normalization(mean=[0.1] * shape[0], std=[0.3] * shape[0]),
-        test_time_augmentation=True,
+        test_time_augmentation="shift",
         temperature=1.0,
         environment={"threads": 1},
         run=RUN | {"model": {"name": name}},
     )
-    assert (classifier.normalization, classifier.test_time_augmentation) == (metadata.normalization, True)
+    assert (classifier.normalization, classifier.test_time_augmentation) == (metadata.normalization, "shift")
     for key, tensor in net.state_dict().items():
         assert torch.equal(classifier.net.state_dict()[key], tensor)
 

@@ -149,8 +149,8 @@ def uses(folder: Path, classifier: Classifier) -> bool:
 
 
 def test_normalization_and_test_time_augmentation_are_saved_and_used_by_evaluate(tiny: Path) -> None:
-    classifier = train_on_color(tiny, {"train.test_time_augmentation": True})
-    assert classifier.test_time_augmentation
+    classifier = train_on_color(tiny, {"train.test_time_augmentation": "shift"})
+    assert classifier.test_time_augmentation == "shift"
     pool = load_split(tiny / PREPARED, "train")
     pixels = split_of(tiny, pool)[0].images[:].reshape(-1, 3) / 255
     assert classifier.normalization.mean == [round(value, 4) for value in pixels.mean(axis=0).tolist()]

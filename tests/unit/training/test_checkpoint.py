@@ -81,7 +81,7 @@ def test_restored_optimizer_state_is_on_the_device_of_the_weights(new_state: New
     state = new_state("dash", images=64, optimizer="adamw")
     train(state, random_dataset(64), None, checkpoint_in(tmp_path))
     net = create_model("dash", 10, MNIST).to("meta")
-    classifier = Classifier(net, state.classifier.normalization, test_time_augmentation=False)
+    classifier = Classifier(net, state.classifier.normalization, test_time_augmentation="")
     other = dataclasses.replace(
         state, classifier=classifier, optimizers=build_optimizers(net, state.settings, torch.float32)
     )
