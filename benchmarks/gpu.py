@@ -1,4 +1,4 @@
-"""Measure training on a GPU in about three minutes: time, accuracy, equal bytes, and the speed of resnet18.
+"""Measure training on a GPU in a few minutes: time, accuracy, equal bytes, and the speed of resnet18.
 
 dvc repro prepare
 python -m benchmarks.gpu
@@ -22,7 +22,7 @@ SEEDS = (0, 0, 1, 2)  # seed 0 twice, to compare its bytes
 
 
 def measure_resnet18(side: int, count: int) -> dict[str, Any]:
-    """Time the second of two epochs of the recipe `photos` on `count` random color images of `side` x `side` pixels."""
+    """Time an epoch of the recipe `photos` on `count` random color images, after a first one to warm up."""
     params = recipe_params("photos", {"train.epochs": 1, "train.class_weight": 0})
     setup = set_up_device(params.compute)
     pixels = np.random.default_rng(0).integers(0, 256, (count, side, side, 3), np.uint8)

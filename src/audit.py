@@ -17,6 +17,7 @@ DARK = 16  # gray levels; 16-bit files that hold 10- or 12-bit data stay below i
 RARE = 10  # classes with fewer training images, or with less than a tenth of the largest class, are findings
 THUMBNAIL = 16  # pixels per side; with 8, every 10th MNIST digit looks like another one, with 16 every 75th
 SIMILAR = 0.99  # minimum correlation of near copies; 98 % of icons and their half-size JPEG copies reach it
+SCALE = 4000  # of vectors of whole numbers, whose scalar products float32 then has exactly: they stay below 2**24
 FLAT = 2  # standard deviation in gray levels; thumbnails with less have no near copies
 BLOCK = 256  # images that are compared with all others at once: 100 MB for 100,000 images
 
@@ -101,18 +102,23 @@ def find_copies(first: list[bytes], second: list[bytes], within: bool) -> dict[i
 
 
 def thumbnail_vectors(images: Iterable[np.ndarray]) -> np.ndarray:
-    """Return float32 [n, pixels of a thumbnail], whose scalar products are the correlations of the thumbnails.
+    """Return vectors whose scalar products are the correlations of the thumbnails, times `SCALE` squared.
 
-    Brightness and contrast do not change a correlation. Flat images get shorter vectors, and so no high correlation.
+    They are whole numbers, so that the products are the same on every processor. Brightness and contrast do not change
+    a correlation. Flat images get shorter vectors, and so no high correlation.
 
     Args:
         images: uint8 [height, width] or [height, width, 3] each.
+
+    Returns:
+        float32 [n, pixels of a thumbnail].
     """
     small = [Image.fromarray(image).resize((THUMBNAIL, THUMBNAIL), Image.Resampling.BOX) for image in images]
     vectors = np.array([np.asarray(image).ravel() for image in small], np.float32)
     vectors -= vectors.mean(axis=1, keepdims=True)
     length = np.linalg.norm(vectors, axis=1, keepdims=True)
-    return np.asarray(vectors / length.clip(min=FLAT * vectors.shape[1] ** 0.5))
+    vectors *= SCALE / length.clip(min=FLAT * vectors.shape[1] ** 0.5)
+    return vectors.round()
 
 
 def find_similar(first: np.ndarray, second: np.ndarray, within: bool) -> dict[int, int]:
@@ -127,9 +133,9 @@ def find_similar(first: np.ndarray, second: np.ndarray, within: bool) -> dict[in
     for start in tqdm(range(0, len(second), BLOCK), "comparing", leave=False, disable=None):
         similarity = second[start : start + BLOCK] @ (first[: start + BLOCK] if within else first).T
         if within:  # an image does not resemble itself or later images
-            similarity = np.tril(similarity, start - 1)
+            similarity[:, start:] = np.tril(similarity[:, start:], -1)
         best = similarity.argmax(axis=1)
-        found = np.flatnonzero(similarity[np.arange(len(best)), best] >= SIMILAR)
+        found = np.flatnonzero(similarity[np.arange(len(best)), best] >= SIMILAR * SCALE**2)
         matches |= {start + int(row): int(best[row]) for row in found}
     return matches
 

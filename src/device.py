@@ -60,7 +60,7 @@ def set_up_device(settings: ComputeParams) -> DeviceSetup:
         torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", 0)))  # torchrun: one GPU per process
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # without it, cuBLAS is not deterministic
         torch.set_deterministic_debug_mode("warn")  # use_deterministic_algorithms would import torch._dynamo
-        # by default, this mode fills each new tensor, in case it is read before it is written
+        # this mode would fill each new tensor, to find reads of uninitialized memory
         torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
         torch.backends.cudnn.allow_tf32 = False  # by default, convolutions round float32 to TF32
     return DeviceSetup(device, get_precision(settings, device))

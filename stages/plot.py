@@ -17,9 +17,11 @@ from src.runtime.files import write_text
 
 def main(prepared: Path, model_dir: Path, metrics_dir: Path) -> None:
     test_set, model_path = load_split(prepared, "test"), model_dir / "model.safetensors"
-    with explain_damage("train", model_dir, "a model of this pipeline"):
+    with explain_damage("train", model_path, "a model of this pipeline"):
         _, metadata = load_tensors(model_path)
-        first_batch, _ = load_tensors(model_dir / "first_batch.safetensors")
+    batch_path = model_dir / "first_batch.safetensors"
+    with explain_damage("train", batch_path, "a batch of this pipeline"):
+        first_batch, _ = load_tensors(batch_path)
     names = ("inspect", "train", "evaluate")
     reports = {name: json.loads((metrics_dir / f"{name}.json").read_text()) for name in names}
     history = pd.read_csv(metrics_dir / "history.csv")
@@ -29,7 +31,7 @@ def main(prepared: Path, model_dir: Path, metrics_dir: Path) -> None:
     unit = "group" if "group" in predictions else "index"  # the images of a group are alike: an interval counts groups
     units = predictions.groupby("actual")[unit].nunique().reindex(test_set.classes, fill_value=0)
     labels = [test_set.classes[label] for label in first_batch["labels"]]
-    plot_sample_training_images(metrics_dir / "augmented.png", first_batch["images"], labels, "First batch of training")
+    plot_sample_training_images(metrics_dir / "augmented.png", first_batch["images"], labels, "First batch, augmented")
     plots.plot_train_test_metrics(metrics_dir / "curves.png", history)
     plots.plot_confusion_matrix(metrics_dir / "confusion.png", confusion, test_set, predictions)
     plots.plot_confident_mistakes(metrics_dir / "mistakes.png", test_set, predictions)

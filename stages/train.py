@@ -15,7 +15,6 @@ from src.params.augmentation import AugmentationParams
 from src.params.compute import ComputeParams
 from src.params.model import ModelParams
 from src.params.train import TrainParams
-from src.preprocessing import to_uint8
 from src.runtime.cli import run_stage
 from src.runtime.files import main_checkout, write_csv, write_json, write_table
 from src.training import loop
@@ -24,7 +23,7 @@ from src.training.distributed import explain_torch_errors, is_main_process, join
 from src.training.hold_out import split_training_images
 from src.training.state import Metrics, create_train_state
 
-SHOWN = 40  # images of the first batch
+SHOWN = 40  # images in metrics/augmented.png
 
 
 def main(
@@ -64,8 +63,7 @@ def main(
     checkpoint = Checkpoint(main_checkout(checkpoints), key)
     with explain_torch_errors(train.batch_size), checkpoint.exclusive():
         state = create_train_state(net, train_set, train, augmentation, setup, model.pretrained)
-        _, images, labels = (values[:SHOWN] for values in next(loop.iterate_batches(state, train_set)))
-        first_batch = {"images": to_uint8(images, state.classifier.normalization), "labels": labels.cpu().numpy()}
+        first_batch = loop.first_batch(state, train_set, SHOWN)
         loop.train(state, train_set, validation_set, checkpoint, on_eval=write_metrics)
         margins, rivals = state.margins.mean()
         if is_main_process():

@@ -12,7 +12,7 @@ from tqdm import tqdm
 from src.augmentation import augment, sample_augmentations
 from src.data.dataset import Dataset
 from src.models.inference import evaluate
-from src.preprocessing import normalize, to_device, to_float
+from src.preprocessing import normalize, to_device, to_float, to_uint8
 from src.runtime.errors import PipelineError
 from src.runtime.signals import defer_signals
 from src.training.checkpoint import Checkpoint
@@ -140,6 +140,18 @@ def iterate_batches(state: TrainState, train_set: Dataset) -> Iterator[tuple[Ten
             images = augment(images, augmentations[indices], normalization.mean, state.border, interpolation)
         images = normalize(images, normalization).contiguous(memory_format=torch.channels_last)
         yield to_device(indices, device), images, to_device(labels[indices], device)
+
+
+def first_batch(state: TrainState, train_set: Dataset, count: int) -> dict[str, np.ndarray]:
+    """Return the first `count` images of a training run from its start, as the network sees them, and their labels.
+
+    Returns:
+        images: uint8 [count or fewer, height, width] or [count or fewer, height, width, 3].
+        labels: int64 [count or fewer].
+    """
+    _, images, labels = next(iterate_batches(state, train_set))
+    pixels = to_uint8(images[:count], state.classifier.normalization)
+    return {"images": pixels, "labels": labels[:count].cpu().numpy()}
 
 
 def log_metrics(state: TrainState, validation_set: Dataset | None) -> Metrics:

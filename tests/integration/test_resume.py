@@ -14,7 +14,8 @@ import pytest
 from tests.helpers import ROOT, command_of, create_once, edit_params, recorded_outputs, run
 from tests.integration.processes import Process, checkpoint_files, finish, wait_until
 
-OUTPUTS = ("data/model/model.safetensors", "metrics/history.csv", "metrics/train.json")
+MODEL, FIRST_BATCH = "data/model/model.safetensors", "data/model/first_batch.safetensors"
+OUTPUTS = (MODEL, FIRST_BATCH, "metrics/history.csv", "metrics/train.json")
 STEPS = 60
 SLOW = {"train.epochs": STEPS / 5, "train.evaluations": STEPS, "train.learning_rate": 0.01}  # a checkpoint per step
 TRAIN = command_of("train")

@@ -136,6 +136,15 @@ def test_near_copies_are_found_and_other_pictures_are_not() -> None:
         assert find_similar(originals, vectors, within=False) == {i: i for i in range(300)}, name
 
 
+def test_of_equal_pictures_the_first_one_is_resembled() -> None:
+    """The correlations are exactly equal, wherever a picture is in the list."""
+    pictures = [np.asarray(picture(seed)) for seed in range(100)]
+    vectors = thumbnail_vectors([*pictures, *pictures, *pictures])
+    resembled = find_similar(vectors, thumbnail_vectors([np.asarray(jpeg(picture(7), 40))] * 50), within=False)
+    assert resembled == dict.fromkeys(range(50), 7)
+    assert find_similar(vectors, vectors, within=True) == {100 + i: i % 100 for i in range(200)}
+
+
 def test_flat_images_are_not_near_copies() -> None:
     ramp = np.tile(np.linspace(100, 106, 64).astype(np.uint8), (64, 1))
     vectors = thumbnail_vectors([ramp, ramp + 1])

@@ -46,6 +46,18 @@ def test_every_image_is_used_once_per_epoch_with_its_label(new_state: NewState) 
         assert torch.allclose(pixels[:, 0, 0, 0] * 0.5 + 0.1, labels / 255, atol=1e-6)
 
 
+@pytest.mark.parametrize("channels", [1, 3])
+def test_first_batch_has_the_pixels_of_the_first_step(new_state: NewState, channels: int) -> None:
+    data = random_dataset(9, channels=channels)
+    state = new_state("dash", data, batch_size=9)
+    first = loop.first_batch(state, data, 20)
+    (indices, _, labels), *_ = remaining_batches(state, data)
+    assert (first["images"] == data.images[indices.numpy()]).all()
+    assert first["labels"].tolist() == labels.tolist()
+    state.step = 0
+    assert len(loop.first_batch(state, data, 5)["images"]) == 5
+
+
 def test_order_depends_only_on_seed_and_epoch(new_state: NewState) -> None:
     def orders(seed: int, start: int = 0) -> list[list[int]]:
         state, data = new_state("dash", 64, seed=seed, epochs=2.0), random_dataset(64)
