@@ -108,11 +108,9 @@ def mcnemar(lost: int, won: int) -> float:
         lost: how many images only the first model classifies correctly.
         won: how many images only the second model classifies correctly.
     """
-    count, heads = lost + won, min(lost, won)
-    # C(count, heads - 1) / C(count, heads), and so on down to 0 heads
-    ratios = np.arange(heads, 0, -1) / np.arange(count - heads + 1, count + 1)
-    tail = math.comb(count, heads) / 2**count * (1 + np.cumprod(ratios).sum())
-    return float(min(1, 2 * tail))
+    count = lost + won
+    tail = sum(math.comb(count, heads) for heads in range(min(lost, won) + 1))
+    return float(min(1, 2 * tail / 2**count))
 
 
 def to_markdown(table: pd.DataFrame) -> str:
