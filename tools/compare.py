@@ -7,7 +7,6 @@ The report is Markdown, for a pull request.
 """
 
 import argparse
-import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -109,7 +108,10 @@ def mcnemar(lost: int, won: int) -> float:
         won: how many images only the second model classifies correctly.
     """
     count = lost + won
-    tail = sum(math.comb(count, heads) for heads in range(min(lost, won) + 1))
+    term = tail = 1  # binomial coefficients
+    for heads in range(min(lost, won)):
+        term = term * (count - heads) // (heads + 1)
+        tail += term
     return float(min(1, 2 * tail / 2**count))
 
 

@@ -70,7 +70,7 @@ def test_report_is_markdown_with_tables_of_text() -> None:
     [(5, 5, 1), (0, 5, 0.0625), (6, 0, 0.03125), (2, 8, 0.109375), (9_900, 10_100, 0.15938343598473)],
 )
 def test_mcnemar_is_exact(lost: int, won: int, p: float) -> None:
-    """Twice the tail of a fair coin: 2 / 2^5, 2 / 2^6, 2 (1 + 10 + 45) / 2^10, and one that takes 40 s in integers."""
+    """Twice the tail of a fair coin: 2 / 2^5, 2 / 2^6, 2 (1 + 10 + 45) / 2^10, and one with large numbers."""
     assert mcnemar(lost, won) == pytest.approx(p, abs=1e-14)
 
 
