@@ -1,6 +1,6 @@
 """Time the recipes and the notebook's training on real images, and write results.json and accuracy.png.
 
-python -m benchmarks.bench              all recipes and seeds: about two hours on 2 cores
+python -m benchmarks.bench              `dash` to `fashion`, all seeds: about three hours on 2 cores
 python -m benchmarks.bench best fast    only these recipes; the results of the others stay
 """
 
@@ -9,11 +9,10 @@ import copy
 import hashlib
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pandas as pd
@@ -35,11 +34,6 @@ HERE = Path(__file__).parent
 SEEDS = {"dash": 10, "sprint": 10, "fast": 5, "default": 5, "best": 5, "fashion": 5}
 
 
-def recipe_params(name: str, changes: Mapping[str, object]) -> SimpleNamespace:
-    """Return params.yaml with the values of a recipe, and with further changes."""
-    return load_params(load_recipe(name) | dict(changes))
-
-
 def load_whole_dataset(name: str) -> tuple[Dataset, Dataset]:
     """Return all 60,000 training images, as the notebook uses them, and the test set of "mnist" or "fashion-mnist"."""
     spec = read_spec(Path("data/sources", name))
@@ -56,7 +50,7 @@ def measure(recipe: str, changes: dict[str, object]) -> dict[str, Any]:
         recipe: "default" or a file in `recipes/`.
         changes: values by dotted key that replace those of the recipe.
     """
-    params = recipe_params(recipe, changes)
+    params = load_params(load_recipe(recipe) | changes)
     setup = set_up_device(params.compute)
     train_set, test_set = load_whole_dataset(params.prepare.dataset)
     start = time.perf_counter()

@@ -11,19 +11,20 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from benchmarks.bench import measure, recipe_params, run_isolated
+from benchmarks.bench import measure, run_isolated
 from src.data.dataset import Dataset
 from src.device import set_up_device
 from src.models.build import build_network
 from src.training.loop import train
 from src.training.state import create_train_state
+from tools.recipes import load_params, load_recipe
 
 SEEDS = (0, 0, 1, 2)  # seed 0 twice, to compare its bytes
 
 
 def measure_resnet18(side: int, count: int) -> dict[str, Any]:
     """Time an epoch of the recipe `photos` on `count` random color images, after a first one to warm up."""
-    params = recipe_params("photos", {"train.epochs": 1, "train.class_weight": 0})
+    params = load_params(load_recipe("photos") | {"train.epochs": 1, "train.class_weight": 0})
     setup = set_up_device(params.compute)
     pixels = np.random.default_rng(0).integers(0, 256, (count, side, side, 3), np.uint8)
     train_set = Dataset(pixels, np.arange(count, dtype=np.uint8) % 10, tuple("0123456789"))

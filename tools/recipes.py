@@ -1,11 +1,12 @@
 """All sections of params.yaml together, and recipes: files with parameters that differ from it."""
 
 from collections.abc import Mapping
-from functools import cache, reduce
-from operator import getitem
+from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+
+from ruamel.yaml.error import YAMLError
 
 from src.params.augmentation import AugmentationParams
 from src.params.base import Section, check_sections, load_yaml
@@ -30,15 +31,21 @@ SCHEMAS: dict[str, type[Section]] = {
 }
 
 
+@cache  # the leaderboard compares every experiment with every recipe
 def load_recipe(name: str) -> dict[str, Any]:
-    """Return the values by dotted key of a recipe: one of `RECIPES`, the path of a file, or "default" for none.
+    """Return the values by dotted key ("train.epochs") of a recipe: lines of `--set-param=key=value`.
+
+    Args:
+        name: one of `RECIPES`, the path of a file, or "default" for no values.
 
     Raises:
         PipelineError: there is no such recipe.
     """
     try:
-        return {} if name == "default" else read_recipe(RECIPES.get(name, Path(name)))
-    except (OSError, ValueError):
+        text = "" if name == "default" else RECIPES.get(name, Path(name)).read_text()
+        pairs = (line.removeprefix("--set-param=").split("=", 1) for line in text.split())
+        return {key: load_yaml(value) for key, value in pairs}
+    except (OSError, ValueError, YAMLError):
         message = f"{name} is not a file of lines `--set-param=KEY=VALUE`, and not one of default, {', '.join(RECIPES)}"
         raise PipelineError(message, "cat benchmarks/recipes/sprint.txt   # is an example") from None
 
@@ -54,15 +61,8 @@ def load_params(changes: Mapping[str, object] | None = None) -> SimpleNamespace:
     return SimpleNamespace(**check_sections(values, SCHEMAS, PARAMS))
 
 
-@cache  # the leaderboard compares every experiment with every recipe
-def read_recipe(path: Path) -> dict[str, Any]:
-    """Return the values by dotted key ("train.epochs") of a recipe: lines of `--set-param=key=value`."""
-    pairs = (line.removeprefix("--set-param=").split("=", 1) for line in path.read_text().split())
-    return {key: load_yaml(value) for key, value in pairs}
-
-
 def override(values: dict[str, Any], changes: Mapping[str, object]) -> None:
-    """Set nested values in place, by dotted key. Raises KeyError if a section does not exist."""
+    """Set values of sections in place, by dotted key. Raises KeyError if a section does not exist."""
     for name, value in changes.items():
-        *section, key = name.split(".")
-        reduce(getitem, section, values)[key] = value
+        section, _, key = name.partition(".")
+        values[section][key] = value

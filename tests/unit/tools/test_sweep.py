@@ -41,8 +41,10 @@ def test_recipe_is_a_name_or_a_file(tmp_path: Path) -> None:
     (tmp_path / "mine.txt").write_text("--set-param=train.epochs=3\n")
     assert load_recipe(str(tmp_path / "mine.txt")) == {"train.epochs": 3}
     assert load_recipe("dash")["train.epochs"] == 0.44
-    with pytest.raises(PipelineError, match=r"dahs is not a file of lines .* not one of default, best, "):
-        load_recipe("dahs")
+    (tmp_path / "broken.txt").write_text("--set-param=train.epochs=[3\n")
+    for name in ("dahs", str(tmp_path / "broken.txt")):
+        with pytest.raises(PipelineError, match=f"{name} is not a file of lines .* not one of default, best, "):
+            load_recipe(name)
 
 
 @pytest.mark.parametrize(
@@ -50,6 +52,7 @@ def test_recipe_is_a_name_or_a_file(tmp_path: Path) -> None:
     [
         ("train.epochz=1,2", "train.epochz: unknown key; did you mean epochs?"),
         ("trian.epochs=1", "invalid --set-param: 'trian'"),
+        ("epochs=1", "invalid --set-param: 'epochs'"),
         ("train.epochs", "invalid --set-param: Error parsing override 'train.epochs'"),
         ("train.epochs=[1", "invalid --set-param: no viable alternative at input '[1'"),
         ("train.epochs=glob(*)", "invalid --set-param: Glob override 'train.epochs=glob(*)' is not supported"),
