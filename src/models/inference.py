@@ -27,7 +27,8 @@ class Classifier(nn.Module):
     Args:
         net: maps normalized images to logits or log-probabilities.
         normalization: mean and standard deviation of the pixels that the network was trained with.
-        test_time_augmentation: "shift" (four copies, shifted by one pixel), "mirror" (left and right) or "" (none).
+        test_time_augmentation: "shift" (four copies, shifted by one pixel), "mirror" (these, the mirror image and
+            its four shifted copies; for networks that were trained with `flip_prob`) or "" (none).
     """
 
     def __init__(
@@ -59,7 +60,9 @@ class Classifier(nn.Module):
 
     def mean_over_copies(self, output: Tensor, images: Tensor) -> Tensor:
         """Average the probabilities of images, whose log-probabilities are `output`, with those of their copies."""
-        copies = {"shift": shift_four_ways, "mirror": mirror}[self.test_time_augmentation](images)
+        copies = shift_four_ways(images)
+        if self.test_time_augmentation == "mirror":
+            copies += [copy.flip(2) for copy in (images, *copies)]
         outputs = [output, *map(self.log_probabilities, copies)]
         return torch.stack(outputs).logsumexp(dim=0) - math.log(len(outputs))
 
@@ -78,11 +81,6 @@ def shift_four_ways(images: Tensor) -> list[Tensor]:
         positions = torch.arange(images.shape[axis], device=images.device)
         copies += [images.index_select(axis, (positions + by).clamp(0, len(positions) - 1)) for by in (1, -1)]
     return copies
-
-
-def mirror(images: Tensor) -> list[Tensor]:
-    """Return the mirror image of each image of a batch, for networks that were trained with `flip_prob`."""
-    return [images.flip(2)]
 
 
 @torch.no_grad()

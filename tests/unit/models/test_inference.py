@@ -64,7 +64,8 @@ def test_close_probabilities_are_the_mean_over_copies(
     images = random_dataset(4, side=32, channels=channels).images
     padded = np.pad(images, [(0, 0), (1, 1), (1, 1), (0, 0)][: images.ndim], mode="edge")
     shifted = [padded[:, y : y + 32, x : x + 32] for y, x in ((0, 1), (2, 1), (1, 0), (1, 2))]
-    copies = shifted if kind == "shift" else [np.ascontiguousarray(images[:, :, ::-1])]
+    mirrored = [np.ascontiguousarray(copy[:, :, ::-1]) for copy in (images, *shifted)]
+    copies = shifted if kind == "shift" else [*shifted, *mirrored]
     alone, *others = (predict(classifier, copy, CPU).exp() for copy in (images, *copies))
     first, second = alone.log().topk(2, dim=1).values.T
     monkeypatch.setattr(inference, "CLOSE", (first - second).sort().values[1:3].mean().item())
