@@ -52,10 +52,9 @@ def set_up_device(settings: ComputeParams) -> DeviceSetup:
     use_portable_kernels(settings)
     torch.set_num_threads(settings.threads)
     tune_torch()
-    name = "cpu" if settings.portable else settings.device
-    if settings.processes > 1 and name in ("auto", "mps") and not torch.cuda.is_available():
-        name = "cpu"  # gloo cannot exchange tensors on mps
-    device = get_device(name)
+    device = get_device("cpu" if settings.portable else settings.device)
+    if settings.processes > 1 and device.type == "mps":
+        device = torch.device("cpu")  # gloo cannot exchange tensors on mps
     if device.type == "cuda":
         torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", 0)))  # torchrun: one GPU per process
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # without it, cuBLAS is not deterministic

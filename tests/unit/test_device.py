@@ -36,6 +36,8 @@ def test_auto_is_the_fastest_available_device(
 
 def test_missing_device_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     set_available(monkeypatch)
+    with pytest.raises(PipelineError, match=r"compute\.device is mps"):
+        set_up_device(compute(device="mps", processes=2))
     with pytest.raises(PipelineError) as error:
         get_device("cuda")
     assert str(error.value) == (
