@@ -106,11 +106,7 @@ def inverse_affine(angle: Tensor, shear: Tensor, scale: Tensor, x: Tensor, y: Te
         angle, shear, scale, x, y: radians, tangents, factors, pixels to the right and pixels down, [batch] each.
     """
     cos, sin = angle.cos() / scale, angle.sin() / scale
-    rows = [
-        torch.stack([cos - sin * shear, sin + cos * shear], dim=1),
-        torch.stack([-sin, cos], dim=1),
-    ]
-    linear = torch.stack(rows, dim=1)
+    linear = torch.stack([cos - sin * shear, sin + cos * shear, -sin, cos], dim=1).unflatten(1, (2, 2))
     return torch.cat([linear, -linear @ torch.stack([x, y], dim=1)[..., None]], dim=2)
 
 

@@ -24,7 +24,7 @@ def main(inspect: InspectParams, prepared: Path, metrics_dir: Path) -> None:
     write_json(metrics_dir / "inspect.json", report)
     rows = [(*key, *row) for key, found in findings.items() for row in found]
     write_csv(metrics_dir / "findings.csv", ["finding", "split", "item", "detail"], rows)
-    check_audit(report, findings, inspect, prepared)
+    check_audit(findings, inspect, prepared)
     counts = {split: report[split]["class_counts"] for split in splits}
     write_table(metrics_dir / "class_balance.csv", {"class": train_set.classes, **counts})
 

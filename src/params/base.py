@@ -13,7 +13,6 @@ from src.runtime.errors import PipelineError
 
 HINT = "dvc params diff   # correct the values, then: dvc repro"
 UnitInterval = Annotated[float, Field(ge=0, le=1)]
-Seed = Annotated[int, Field(ge=0, lt=2**32)]
 
 
 class Section(BaseModel):
@@ -68,7 +67,7 @@ def _describe(name: str, schema: type[Section], item: Any) -> str:
     if error := item.get("ctx", {}).get("error"):
         message = str(error)
     elif item["type"] == "extra_forbidden":
-        message = f"unknown key{_suggest(schema, path[1])}" if len(path) == 2 else "unknown key"
+        message = f"unknown key{_suggest(schema, path[1])}"
     elif item["type"] == "missing":
         message = "missing"
     else:

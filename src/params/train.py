@@ -4,12 +4,12 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from src.params.base import Section, Seed, UnitInterval
+from src.params.base import Section, UnitInterval
 from src.runtime.errors import PipelineError
 
 
 class TrainParams(Section):
-    seed: Seed
+    seed: int = Field(ge=0, lt=2**32)
     validation: int = Field(ge=0)
     folds: int = Field(ge=0, le=1000)
     fold: int = Field(ge=0)

@@ -4,8 +4,8 @@ import hashlib
 import json
 import sys
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -96,11 +96,9 @@ class Checkpoint:
         history: list[Metrics] = metadata["history"]
         return history
 
-    @contextmanager
-    def exclusive(self) -> Iterator[None]:
+    def exclusive(self) -> AbstractContextManager[None]:
         """Wait for another run with the same hash: experiments in copies of the project share this checkpoint."""
-        with exclusive_lock(self.lock) if is_main_process() else nullcontext():
-            yield
+        return exclusive_lock(self.lock) if is_main_process() else nullcontext()
 
     def remove(self) -> None:
         """Delete the checkpoint: the run is done."""

@@ -12,7 +12,8 @@ def split_training_images(pool: Dataset, settings: TrainParams) -> tuple[Dataset
     """Return the images to train on, and those to validate on.
 
     Args:
-        pool: all training images. A given validation split replaces `train.validation` and `train.folds`.
+        pool: all training images. A given validation split replaces `train.validation` and `train.folds`, if one of
+            them is set.
 
     Raises:
         PipelineError: a class would have no image to train on, or a given validation split has no such fold.
@@ -24,11 +25,10 @@ def split_training_images(pool: Dataset, settings: TrainParams) -> tuple[Dataset
     elif settings.folds:
         held_out = assign_folds(pool, settings.folds) == settings.fold
         check_fold(pool, held_out, settings)
-    elif not settings.validation:
-        held_out = np.zeros(len(pool), bool)
     else:
         held_out = stratified_split(pool.labels, settings.validation, pool.groups)
-        check_split(held_out, pool.labels, pool.classes, settings.validation, "train.validation")
+        if settings.validation:
+            check_split(held_out, pool.labels, pool.classes, settings.validation, "train.validation")
     training = np.flatnonzero(~held_out)
     if settings.fraction < 1:
         groups = None if pool.groups is None else pool.groups[training]

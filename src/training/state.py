@@ -152,9 +152,8 @@ def create_train_state(
     pretrained: bool,
 ) -> TrainState:
     """Prepare `net` for training: move it to the device, create the optimizers, choose the normalization."""
-    normalization = measure_normalization(train_set.images)
-    if pretrained and train_set.image_shape[0] == 3:
-        normalization = IMAGENET
+    is_imagenet = pretrained and train_set.image_shape[0] == 3
+    normalization = IMAGENET if is_imagenet else measure_normalization(train_set.images)
     # channels_last is 20 % faster for these convolutions on CPU
     net.to(setup.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     steps_per_epoch = math.ceil(len(train_set) / settings.batch_size)

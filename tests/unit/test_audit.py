@@ -36,7 +36,7 @@ def dataset(images: list, labels: list[int], folder: str = "", **sizes: np.ndarr
 def failure(splits: dict[str, Dataset]) -> list[str]:
     """Return the lines of the error that the audit of these splits ends with."""
     with pytest.raises(PipelineError) as error:
-        check_audit(*audit(splits), STRICT, "data/prepared")
+        check_audit(audit(splits)[1], STRICT, "data/prepared")
     return [line.strip() for line in str(error.value).splitlines()]
 
 
@@ -82,15 +82,7 @@ def test_error_lists_every_problem_and_how_to_accept_it(splits: dict[str, Datase
         "validation and test: 2 exact copies of images, expected at most 0: 0 equals 1, 1 equals 0",
         "hint: dvc exp run -S inspect.max_blank=1 -S inspect.max_cross_split_duplicates=2   # accepts this",
     ]
-    check_audit(*audit(splits), InspectParams(max_blank=1, max_cross_split_duplicates=2), "data")
-
-
-def test_class_without_training_images_has_no_parameter_that_accepts_it(splits: dict[str, Dataset]) -> None:
-    lines = failure({"train": splits["test"], "test": splits["train"]})
-    assert (lines[1], lines[-1]) == (
-        "train: no image of class b",
-        "hint: dvc repro   # after adding images of every class",
-    )
+    check_audit(audit(splits)[1], InspectParams(max_blank=1, max_cross_split_duplicates=2), "data")
 
 
 def test_class_without_test_images_is_a_finding(splits: dict[str, Dataset]) -> None:
