@@ -36,12 +36,6 @@ def write_bytes(path: Path, *parts: bytes | memoryview) -> None:
         if isinstance(error, OSError):  # name the file that the user knows, not the temporary one
             raise OSError(error.errno, error.strerror, str(path)) from error
         raise
-    with suppress(OSError):  # some file systems cannot sync folders
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)  # the rename must survive a power loss, too
-        finally:
-            os.close(folder)
 
 
 def write_text(path: Path, text: str) -> None:
