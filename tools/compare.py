@@ -108,7 +108,7 @@ def mcnemar(lost: int, won: int) -> float:
         won: how many images only the second model classifies correctly.
     """
     count = lost + won
-    term = tail = 1  # binomial coefficients
+    term = tail = 1  # the current binomial coefficient, and the sum so far
     for heads in range(min(lost, won)):
         term = term * (count - heads) // (heads + 1)
         tail += term
