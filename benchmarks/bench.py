@@ -27,7 +27,7 @@ from src.models.model_file import to_arrays
 from src.runtime.files import write_json
 from src.sources.download import decode, download, read_spec
 from src.training.loop import train
-from src.training.state import create_train_state
+from src.training.state import TrainState
 from tools.recipes import load_params, load_recipe
 
 HERE = Path(__file__).parent
@@ -55,7 +55,7 @@ def measure(recipe: str, changes: dict[str, object]) -> dict[str, Any]:
     train_set, test_set = load_whole_dataset(params.prepare.dataset)
     start = time.perf_counter()
     net = build_network(params.model, len(train_set.classes), train_set.image_shape, params.train.seed)
-    state = create_train_state(net, train_set, params.train, params.augmentation, setup, params.model.pretrained)
+    state = TrainState(net, train_set, params.train, params.augmentation, setup, params.model.pretrained)
     train(state, train_set)
     seconds = time.perf_counter() - start
     weights = b"".join(array.tobytes() for array in to_arrays(net.state_dict()).values())

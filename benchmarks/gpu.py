@@ -16,7 +16,7 @@ from src.data.dataset import Dataset
 from src.device import set_up_device
 from src.models.build import build_network
 from src.training.loop import train
-from src.training.state import create_train_state
+from src.training.state import TrainState
 from tools.recipes import load_params, load_recipe
 
 SEEDS = (0, 0, 1, 2)  # seed 0 twice, to compare its bytes
@@ -31,7 +31,7 @@ def measure_resnet18(side: int, count: int) -> dict[str, Any]:
     seconds = 0.0
     for _ in range(2):
         net = build_network(params.model, 10, train_set.image_shape, seed=0)
-        state = create_train_state(net, train_set, params.train, params.augmentation, setup, pretrained=False)
+        state = TrainState(net, train_set, params.train, params.augmentation, setup, pretrained=False)
         start = time.perf_counter()
         train(state, train_set)
         seconds = time.perf_counter() - start

@@ -29,7 +29,7 @@ def keep_freed_memory() -> None:
 
 def skip_dynamo() -> None:
     """Remove the wrappers for torch.compile from the optimizers: they import torch._dynamo, which takes two seconds."""
-    for name in ("zero_grad", "add_param_group", "state_dict", "load_state_dict"):
+    for name in ("add_param_group", "state_dict", "load_state_dict"):
         setattr(Optimizer, name, inspect.unwrap(getattr(Optimizer, name)))
     for optimizer in (SGD, AdamW):
         optimizer.step = torch.no_grad()(inspect.unwrap(optimizer.step))  # type: ignore[method-assign]

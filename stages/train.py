@@ -21,7 +21,7 @@ from src.training import loop
 from src.training.checkpoint import Checkpoint, describe_run, run_hash
 from src.training.distributed import explain_torch_errors, is_main_process, join_process_group, replace_with_torchrun
 from src.training.hold_out import split_training_images
-from src.training.state import Metrics, create_train_state
+from src.training.state import Metrics, TrainState
 
 SHOWN = 40  # images in metrics/augmented.png
 
@@ -62,7 +62,7 @@ def main(
 
     checkpoint = Checkpoint(main_checkout(checkpoints), key)
     with explain_torch_errors(train.batch_size), checkpoint.exclusive():
-        state = create_train_state(net, train_set, train, augmentation, setup, model.pretrained)
+        state = TrainState(net, train_set, train, augmentation, setup, model.pretrained)
         first_batch = loop.first_batch(state, train_set, SHOWN)
         loop.train(state, train_set, validation_set, checkpoint, on_eval=write_metrics)
         margins, rivals = state.margins.mean()

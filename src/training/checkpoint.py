@@ -16,7 +16,7 @@ from src.data.tensor_file import explain_damage, load_tensors, read_digest, save
 from src.models.model_file import to_arrays
 from src.params.base import Section
 from src.runtime.files import exclusive_lock
-from src.training.distributed import broadcast_int, is_main_process
+from src.training.distributed import all_reduce, is_main_process
 from src.training.state import Metrics, TrainState
 
 SECONDS = 10  # between saves; a killed run loses about this much
@@ -86,7 +86,7 @@ class Checkpoint:
                 step = load_tensors(self.path)[1]["step"]
             except ValueError as error:
                 print(f"warning: {self.path} is damaged ({error}); training starts again", file=sys.stderr, flush=True)
-        state.step = broadcast_int(step, state.setup.device)
+        state.step = int(all_reduce(torch.tensor(step, device=state.setup.device)))  # of the main process; 0 elsewhere
         if not state.step:
             return []
         with explain_damage("train", self.path, "the checkpoint that all hosts share"):

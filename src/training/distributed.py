@@ -12,8 +12,7 @@ from datetime import timedelta
 
 import torch
 import torch.distributed as dist
-from torch import Tensor, nn
-from torch.nn.parallel import DistributedDataParallel
+from torch import Tensor
 
 from src.device import DeviceSetup
 from src.params.compute import ComputeParams
@@ -56,19 +55,14 @@ def join_process_group(setup: DeviceSetup, run_hash: str) -> None:
     """
     if int(os.environ.get("WORLD_SIZE", 1)) > 1:
         dist.init_process_group("nccl" if setup.device.type == "cuda" else "gloo", timeout=TIMEOUT)
-        differs = broadcast_int(int(run_hash, 16), setup.device) != int(run_hash, 16)
-        if any_rank(setup.device, differs)[0]:
+        number = torch.tensor(int(run_hash, 16), device=setup.device)
+        if all_reduce(number, dist.ReduceOp.MIN) != all_reduce(number, dist.ReduceOp.MAX):
             raise PipelineError(
                 f"hosts disagree on parameters, data, code or environment (process {rank()} of {world_size()})",
                 "git log -1; git status; dvc repro prepare   # on each host",
             )
         if not is_main_process():
             sys.stdout = io.StringIO()
-
-
-def wrap_ddp(net: nn.Module) -> nn.Module:
-    """Wrap `net` in DistributedDataParallel, which averages its gradients over all processes."""
-    return DistributedDataParallel(net) if world_size() > 1 else net
 
 
 @contextmanager
@@ -120,12 +114,3 @@ def any_rank(device: torch.device, *flags: bool) -> list[bool]:
     if world_size() == 1:
         return list(flags)
     return (all_reduce(torch.tensor(flags, dtype=torch.float32, device=device)) > 0).tolist()
-
-
-def broadcast_int(value: int, device: torch.device) -> int:
-    """Return the number of process 0, below 2**63, in every process."""
-    if world_size() == 1:
-        return value
-    number = torch.tensor(value, device=device)
-    dist.broadcast(number, 0)
-    return int(number)

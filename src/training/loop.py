@@ -88,8 +88,7 @@ def train_step(state: TrainState, indices: Tensor, images: Tensor, labels: Tenso
         output = state.parallel_net(images)
     output = output.float()
     losses = image_losses(output, labels, settings.label_smoothing) * state.class_weights[labels]
-    for optimizer in state.optimizers:
-        optimizer.zero_grad()
+    state.parallel_net.zero_grad()
     losses.mean().backward()
     for optimizer in state.optimizers:
         optimizer.step()

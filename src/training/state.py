@@ -2,14 +2,13 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
 from decimal import Decimal
 
 import numpy as np
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
-from torch.optim import Optimizer
+from torch.nn.parallel import DistributedDataParallel
 
 from src.data.dataset import Dataset
 from src.device import DeviceSetup
@@ -17,7 +16,7 @@ from src.models.inference import Classifier
 from src.params.augmentation import AugmentationParams
 from src.params.train import TrainParams
 from src.preprocessing import IMAGENET, measure_border, measure_normalization
-from src.training.distributed import all_reduce, is_main_process, wrap_ddp
+from src.training.distributed import all_reduce, is_main_process, world_size
 from src.training.optim import build_optimizers, lr_factor
 
 # epoch (epochs done, as 0.34), learning_rate, train_loss, train_accuracy, and validation_<name> from `evaluate`
@@ -65,13 +64,17 @@ class LabelMargins:
         return sums / steps, all_reduce(self.rivals, dist.ReduceOp.MAX).cpu() % self.num_classes
 
 
-@dataclass
 class TrainState:
     """The state of training, without the images.
 
+    Args:
+        net: the network, which is moved to the device.
+        pretrained: normalize color images as torchvision's weights expect, not by the training images.
+
     Attributes:
         classifier: the network with its normalization and test-time augmentation.
-        parallel_net: the module that training calls: the network, or DistributedDataParallel around it.
+        parallel_net: the module that training calls: the network, or DistributedDataParallel around it, which averages
+            the gradients over all processes.
         optimizers: together they hold each trainable parameter once.
         border: color of the border of the images, from 0 to 1 per channel.
         steps_per_epoch: optimizer steps of a full epoch.
@@ -81,19 +84,31 @@ class TrainState:
         margins: how clearly the network preferred each training label so far.
     """
 
-    classifier: Classifier
-    parallel_net: nn.Module
-    optimizers: list[Optimizer]
-    settings: TrainParams
-    augmentation: AugmentationParams
-    border: list[float]
-    setup: DeviceSetup
-    steps_per_epoch: int
-    total_steps: int
-    class_weights: Tensor
-    running_metrics: Tensor
-    margins: LabelMargins
-    step: int = 0
+    def __init__(
+        self,
+        net: nn.Module,
+        train_set: Dataset,
+        settings: TrainParams,
+        augmentation: AugmentationParams,
+        setup: DeviceSetup,
+        pretrained: bool,
+    ) -> None:
+        self.settings, self.augmentation, self.setup, self.step = settings, augmentation, setup, 0
+        is_imagenet = pretrained and train_set.image_shape[0] == 3
+        normalization = IMAGENET if is_imagenet else measure_normalization(train_set.images)
+        # channels_last is 20 % faster for these convolutions on CPU
+        net.to(setup.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.classifier = Classifier(net, normalization, settings.test_time_augmentation)
+        self.parallel_net = DistributedDataParallel(net) if world_size() > 1 else net
+        self.optimizers = build_optimizers(net, settings, setup.precision)
+        self.border = measure_border(train_set.images)
+        self.steps_per_epoch = math.ceil(len(train_set) / settings.batch_size)
+        # 1.1 epochs of 430 steps are 473 steps; in floats they would be 474
+        self.total_steps = math.ceil(self.steps_per_epoch * Decimal(str(settings.epochs)))
+        self.class_weights = class_weights(train_set.counts(), settings.class_weight).to(setup.device)
+        dtype = torch.float32 if setup.device.type == "mps" else torch.float64
+        self.running_metrics = torch.zeros(3, dtype=dtype, device=setup.device)
+        self.margins = LabelMargins(len(train_set), len(train_set.classes), setup.device)
 
     def lr_factor(self, step: int) -> float:
         """Return the factor (0 to 1) of `train.learning_rate` at a step."""
@@ -141,38 +156,6 @@ class TrainState:
             "margins": (self.margins.sums, dist.ReduceOp.SUM),
             "rivals": (self.margins.rivals, dist.ReduceOp.MAX),
         }
-
-
-def create_train_state(
-    net: nn.Module,
-    train_set: Dataset,
-    settings: TrainParams,
-    augmentation: AugmentationParams,
-    setup: DeviceSetup,
-    pretrained: bool,
-) -> TrainState:
-    """Prepare `net` for training: move it to the device, create the optimizers, choose the normalization."""
-    is_imagenet = pretrained and train_set.image_shape[0] == 3
-    normalization = IMAGENET if is_imagenet else measure_normalization(train_set.images)
-    # channels_last is 20 % faster for these convolutions on CPU
-    net.to(setup.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    steps_per_epoch = math.ceil(len(train_set) / settings.batch_size)
-    dtype = torch.float32 if setup.device.type == "mps" else torch.float64
-    return TrainState(
-        classifier=Classifier(net, normalization, settings.test_time_augmentation),
-        parallel_net=wrap_ddp(net),
-        optimizers=build_optimizers(net, settings, setup.precision),
-        settings=settings,
-        augmentation=augmentation,
-        border=measure_border(train_set.images),
-        setup=setup,
-        steps_per_epoch=steps_per_epoch,
-        # 1.1 epochs of 430 steps are 473 steps; in floats they would be 474
-        total_steps=math.ceil(steps_per_epoch * Decimal(str(settings.epochs))),
-        class_weights=class_weights(train_set.counts(), settings.class_weight).to(setup.device),
-        running_metrics=torch.zeros(3, dtype=dtype, device=setup.device),
-        margins=LabelMargins(len(train_set), len(train_set.classes), setup.device),
-    )
 
 
 def class_weights(counts: np.ndarray, exponent: float) -> Tensor:

@@ -11,7 +11,7 @@ from src.device import DeviceSetup
 from src.models.registry import create_model
 from src.params.augmentation import AugmentationParams
 from src.params.train import TrainParams
-from src.training.state import TrainState, create_train_state
+from src.training.state import TrainState
 from tests.helpers import random_dataset
 
 OFF = {name: 0.0 for name in AugmentationParams.model_fields if name != "interpolation"}
@@ -38,7 +38,7 @@ def new_state(params: SimpleNamespace, settings: Callable[..., TrainParams]) -> 
         train_set = images if isinstance(images, Dataset) else random_dataset(images)
         net = create_model(network, len(train_set.classes), train_set.image_shape)
         chosen = params.augmentation.model_copy(update=OFF | augmentation)
-        return create_train_state(
+        return TrainState(
             net, train_set, settings(**changes), chosen, DeviceSetup(torch.device("cpu"), torch.float32), False
         )
 
