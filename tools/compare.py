@@ -7,7 +7,6 @@ The report is Markdown, for a pull request.
 """
 
 import argparse
-from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -25,26 +24,41 @@ SIGNIFICANCE = 0.05
 MAX_SHOWN = 12  # images that only the first run gets right, and as many that only the second gets right
 
 
-@dataclass(frozen=True)
 class Comparison:
-    """The differences between two runs on the same test images.
+    """The differences between the predictions of two runs on the same test images.
 
     Attributes:
         correct: bool columns `first` and `second`: which images each run classifies correctly.
+        groups: the group of each image, or None.
         flipped: images that only one run classifies correctly, first those that the second run gets wrong. Both groups
             have the `MAX_SHOWN` images with the highest confidence in a wrong class.
         lost: how many images only the first run classifies correctly.
         won: how many images only the second run classifies correctly.
         p_value: of McNemar's test, or with groups of the sign-flip test.
+
+    Raises:
+        PipelineError: the test images differ.
     """
 
-    runs: list[str]
-    correct: pd.DataFrame
-    groups: np.ndarray | None
-    flipped: pd.DataFrame
-    lost: int
-    won: int
-    p_value: float
+    def __init__(self, runs: list[str], first: pd.DataFrame, second: pd.DataFrame) -> None:
+        same = ["actual", "file"]
+        if not first.filter(same).equals(second.filter(same)):
+            raise PipelineError(
+                f"{' and '.join(runs)} were evaluated on different test images ({len(first):,} and {len(second):,})",
+                f"dvc params diff '{runs[0]}' '{runs[1]}'   # shows whether the section prepare differs",
+            )
+        images = first.filter(["actual", "predicted", "file"]).rename(columns={"predicted": "first"})
+        images["second"] = second["predicted"]
+        correct = images[["first", "second"]].eq(images["actual"], axis=0)
+        is_lost, is_won = correct["first"] & ~correct["second"], correct["second"] & ~correct["first"]
+        images["confidence"] = second["confidence"].where(is_lost, first["confidence"])  # of the wrong prediction
+        images = images.sort_values("confidence", ascending=False, kind="stable")
+        self.runs, self.correct = runs, correct
+        self.flipped = pd.concat([images.loc[is_lost].head(MAX_SHOWN), images.loc[is_won].head(MAX_SHOWN)])
+        self.lost, self.won = int(is_lost.sum()), int(is_won.sum())
+        self.groups = first["group"].to_numpy() if "group" in first else None
+        gain = is_won.to_numpy(int) - is_lost.to_numpy(int)
+        self.p_value = mcnemar(self.lost, self.won) if self.groups is None else sign_flip_test(gain, self.groups)
 
 
 def diff_params(first: str, second: str) -> pd.DataFrame:
@@ -52,32 +66,6 @@ def diff_params(first: str, second: str) -> pd.DataFrame:
     with Repo() as repo:
         changes = repo.params.diff(first, second).get("diff", {}).get("params.yaml", {})
     return pd.DataFrame(changes, ["old", "new"], dtype=object).T.sort_index()
-
-
-def compare(runs: list[str], first: pd.DataFrame, second: pd.DataFrame) -> Comparison:
-    """Compare the predictions of two runs.
-
-    Raises:
-        PipelineError: the test images differ.
-    """
-    same = ["actual", "file"]
-    if not first.filter(same).equals(second.filter(same)):
-        raise PipelineError(
-            f"{' and '.join(runs)} were evaluated on different test images ({len(first):,} and {len(second):,})",
-            f"dvc params diff '{runs[0]}' '{runs[1]}'   # shows whether the section prepare differs",
-        )
-    images = first.filter(["actual", "predicted", "file"]).rename(columns={"predicted": "first"})
-    images["second"] = second["predicted"]
-    correct = images[["first", "second"]].eq(images["actual"], axis=0)
-    is_lost, is_won = correct["first"] & ~correct["second"], correct["second"] & ~correct["first"]
-    images["confidence"] = second["confidence"].where(is_lost, first["confidence"])  # of the wrong prediction
-    images = images.sort_values("confidence", ascending=False, kind="stable")
-    flipped = pd.concat([images.loc[is_lost].head(MAX_SHOWN), images.loc[is_won].head(MAX_SHOWN)])
-    lost, won = int(is_lost.sum()), int(is_won.sum())
-    groups = first["group"].to_numpy() if "group" in first else None
-    gain = is_won.to_numpy(int) - is_lost.to_numpy(int)
-    p_value = mcnemar(lost, won) if groups is None else sign_flip_test(gain, groups)
-    return Comparison(runs, correct, groups, flipped, lost, won, p_value)
 
 
 def sign_flip_test(gain: np.ndarray, groups: np.ndarray) -> float:
@@ -179,7 +167,7 @@ def main() -> None:
     options = parser.parse_args()
     with exit_on_error():
         first, second = (read_run(run, PREDICTIONS).drop(columns="index") for run in options.runs)
-        result = compare(options.runs, first, second)
+        result = Comparison(options.runs, first, second)
         print(format_report(result, diff_params(*options.runs)))
         print(draw_flipped(result, first))
         if options.gate is not None:

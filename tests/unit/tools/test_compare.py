@@ -4,7 +4,7 @@ import pandas as pd
 import pytest
 
 from src.runtime.errors import PipelineError
-from tools.compare import Comparison, check_gate, compare, format_report, mcnemar
+from tools.compare import Comparison, check_gate, format_report, mcnemar
 
 
 def predictions(predicted: str, actual: str = "0011223344") -> pd.DataFrame:
@@ -15,11 +15,11 @@ def predictions(predicted: str, actual: str = "0011223344") -> pd.DataFrame:
 
 def compare_zeros(first: str, second: str) -> Comparison:
     """Compare the runs "a" and "b" on images of zeros."""
-    return compare(["a", "b"], predictions(first, "0" * len(first)), predictions(second, "0" * len(second)))
+    return Comparison(["a", "b"], predictions(first, "0" * len(first)), predictions(second, "0" * len(second)))
 
 
 def test_compare_counts_images_and_lists_the_flipped_ones() -> None:
-    result = compare(["a", "bb"], predictions("0011223349"), predictions("0091223344"))
+    result = Comparison(["a", "bb"], predictions("0011223349"), predictions("0091223344"))
     assert (result.lost, result.won, result.p_value) == (1, 1, 1)
     assert result.flipped.to_dict("index") == {
         2: {"actual": "1", "first": "1", "second": "9", "confidence": 0.88},
@@ -30,7 +30,7 @@ def test_compare_counts_images_and_lists_the_flipped_ones() -> None:
 
 def test_flipped_images_are_sorted_by_the_confidence_of_the_wrong_prediction() -> None:
     first, second = predictions("0000", "0000"), predictions("1110", "0000")
-    flipped = compare(["a", "b"], first, second.assign(confidence=[0.5, 0.9, 1e-05, 1.0])).flipped
+    flipped = Comparison(["a", "b"], first, second.assign(confidence=[0.5, 0.9, 1e-05, 1.0])).flipped
     assert list(flipped["confidence"].items()) == [(1, 0.9), (0, 0.5), (2, 1e-05)]
 
 
@@ -40,7 +40,7 @@ def test_at_most_12_images_of_each_kind_are_shown() -> None:
 
 
 def test_report_is_markdown_with_tables_of_text() -> None:
-    result = compare(["a", "b"], predictions("01", "00").replace("1", "1e3|x"), predictions("00", "00"))
+    result = Comparison(["a", "b"], predictions("01", "00").replace("1", "1e3|x"), predictions("00", "00"))
     report = format_report(result, pd.DataFrame({"model.pretrained": [True, False]}, ["old", "new"], dtype=object).T)
     lines = [
         " ".join(line.split())
@@ -76,7 +76,7 @@ def test_mcnemar_is_exact(lost: int, won: int, p: float) -> None:
 
 def test_compare_refuses_different_test_images() -> None:
     with pytest.raises(PipelineError, match=r"different test images \(10 and 4\)\nhint: dvc params diff 'a' 'b' "):
-        compare(["a", "b"], predictions("0011223344"), predictions("0011", "0011"))
+        Comparison(["a", "b"], predictions("0011223344"), predictions("0011", "0011"))
 
 
 def test_gate_fails_if_the_second_run_is_worse_or_below_the_floor() -> None:
@@ -92,11 +92,11 @@ def test_gate_fails_if_the_second_run_is_worse_or_below_the_floor() -> None:
 def test_images_of_a_group_count_once() -> None:
     """Eight images of one group say no more than one image."""
     first, second = predictions("11111111" + "00", "0" * 10), predictions("0" * 10, "0" * 10)
-    assert compare(["a", "b"], first, second).p_value < 0.01
-    grouped = compare(["a", "b"], first.assign(group=[0] * 8 + [1, 2]), second)
+    assert Comparison(["a", "b"], first, second).p_value < 0.01
+    grouped = Comparison(["a", "b"], first.assign(group=[0] * 8 + [1, 2]), second)
     assert grouped.p_value == 1
     assert "- Sign-flip test of groups: p-value 1: the difference is not significant" in format_report(
         grouped, pd.DataFrame()
     )
-    several = compare(["a", "b"], first.assign(group=range(10)), second).p_value
+    several = Comparison(["a", "b"], first.assign(group=range(10)), second).p_value
     assert several == pytest.approx(mcnemar(0, 8), abs=0.005)
