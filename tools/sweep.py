@@ -3,7 +3,7 @@
 python -m tools.sweep sprint --seeds 5
 python -m tools.sweep default --seeds 3 -S train.learning_rate=0.05,0.1 -S 'train.epochs=range(1,4)'
 python -m tools.sweep my-recipe.txt --folds 5
-python -m tools.sweep default -S train.fraction=0.25,0.5,1     also draws a learning curve
+python -m tools.sweep default -S train.fraction=0.25,0.5,1     also draws a learning curve, if no other parameter varies
 python -m tools.sweep                           print the leaderboard of this commit and run nothing
 
 Repeat the command after a crash or a failure: it runs only what is not done. Commit changed code first, because
@@ -143,7 +143,7 @@ def learning_curve(done: pd.DataFrame) -> str:
     """Draw the mean validation accuracy by number of training images, and return a sentence on the last two.
 
     Args:
-        done: successful experiments that differ in `train.fraction`.
+        done: successful experiments that differ in `train.fraction`, and in nothing else but seeds and folds.
     """
     curve = done.groupby("train.fraction")[["train_images", "validation_accuracy"]].mean()
     path = FIGURES / "learning_curve.png"
@@ -176,7 +176,8 @@ def main() -> None:
         print(leaderboard(done, base))
         rows = done.to_dict("records")
         swept = pd.DataFrame([row for row in rows if any(job.items() <= row.items() for job in jobs.values())])
-        if len(swept) and swept["train.fraction"].nunique() > 1:
+        varied = {key for key in base if len(swept) and swept[key].nunique() > 1}
+        if varied - {SEED, FOLD} == {"train.fraction"}:
             print(learning_curve(swept))
         if pending:
             hint = "dvc queue status   # failed: `dvc queue logs NAME`; running without a worker: `dvc queue kill NAME`"
