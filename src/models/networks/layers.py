@@ -23,8 +23,8 @@ def conv_bn_relu(
 class Conv2d(nn.Conv2d):
     """A convolution with a square kernel and no bias that trains faster on processors with AMX, if its output is small.
 
-    There, in bfloat16, oneDNN needs two to five times as long for the gradient of the weights as `MatmulConv`: a step
-    of `dash32` takes a tenth less time with it. Larger outputs would need too much memory. With AVX512-BF16 alone, both
+    There, in bfloat16, oneDNN needs up to five times as long for the gradient of the weights as `MatmulConv`: a step of
+    `dash32` takes a tenth less time with it. Larger outputs would need too much memory. With AVX512-BF16 alone, both
     take the same time.
     """
 
