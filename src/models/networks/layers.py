@@ -34,8 +34,7 @@ class Conv2d(nn.Conv2d):
         if not (is_small and torch.is_grad_enabled() and torch.is_autocast_enabled("cpu")):
             return super().forward(x)
         stride, padding = self.stride[0], int(self.padding[0])
-        with torch.autocast("cpu", enabled=False):
-            output: Tensor = MatmulConv.apply(x.bfloat16(), self.weight.bfloat16(), stride, padding)
+        output: Tensor = MatmulConv.apply(x.bfloat16(), self.weight.bfloat16(), stride, padding)
         return output
 
 
@@ -49,11 +48,11 @@ class MatmulConv(torch.autograd.Function):
         return F.conv2d(x, weight, None, stride, padding)
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]  # one gradient
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, None, None]:  # type: ignore[override]  # one gradient
         x, weight = ctx.saved_tensors
         outputs, inputs, size, _ = weight.shape
         stride, padding = [ctx.stride] * 2, [ctx.padding] * 2
-        only_x = [ctx.needs_input_grad[0], False, False]
+        only_x = [True, False, False]
         grad_x, _, _ = torch.ops.aten.convolution_backward(
             grad, x, weight, None, stride, padding, [1, 1], False, [0, 0], 1, only_x
         )
