@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterator
+from functools import cache
 
 import numpy as np
 import torch
@@ -82,7 +83,7 @@ def train_step(state: TrainState, indices: Tensor, images: Tensor, labels: Tenso
     """
     settings = state.settings
     set_lr(state.optimizers, state.lr_factor(state.step))
-    seed_random_layers(derive_seed(settings.seed, RANDOM_LAYERS, state.step, rank()), state.setup.device)
+    seed_random_layers(derive_seed(settings.seed, RANDOM_LAYERS, rank()) ^ state.step, state.setup.device)
     state.parallel_net.train()
     with state.setup.autocast():
         output = state.parallel_net(images)
@@ -196,8 +197,9 @@ def seed_random_layers(seed: int, device: torch.device) -> None:
         torch.get_device_module(device).manual_seed(seed)
 
 
+@cache  # in a training step, computing it takes 0.1 ms
 def derive_seed(*keys: int) -> int:
-    """Return a 64-bit seed for (seed, use, epoch or step, ...): random numbers do not depend on earlier ones.
+    """Return a 64-bit seed for (seed, use, epoch or rank): random numbers do not depend on earlier ones.
 
     Trailing zeros do not count, so equal uses need equally many keys.
     """

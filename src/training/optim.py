@@ -87,10 +87,12 @@ class Muon(Optimizer):
                     state["momentum"] = torch.zeros_like(weight)
                 buffer = state["momentum"]
                 buffer.mul_(group["momentum"]).add_(weight.grad)
-                update = orthogonalize(weight.grad.add(buffer, alpha=group["momentum"]).flatten(1), self.precision)
-                rows, columns = update.shape
+                update = weight.grad.add(buffer, alpha=group["momentum"]).movedim(1, -1)  # channels last, as in memory
+                matrix = orthogonalize(update.flatten(1), self.precision)
+                rows, columns = matrix.shape
+                scale = -group["lr"] * max(1, rows / columns) ** 0.5
                 weight.mul_(1 - group["lr"] * group["weight_decay"])
-                weight.add_(update.view_as(weight), alpha=-group["lr"] * max(1, rows / columns) ** 0.5)
+                weight.add_(matrix.view_as(update).movedim(-1, 1), alpha=scale)
 
 
 def orthogonalize(matrix: Tensor, precision: torch.dtype = torch.float32, steps: int = 3) -> Tensor:
@@ -115,6 +117,6 @@ def orthogonalize(matrix: Tensor, precision: torch.dtype = torch.float32, steps:
 def newton_schulz_polynomial(gram: Tensor) -> Tensor:
     """Return a I + b G + c G G, with Muon's coefficients, of a square float32 matrix G."""
     a, b, c = 3.4445, -4.7750, 2.0315
-    result = torch.add(b * gram, gram @ gram, alpha=c)
+    result = torch.addmm(gram, gram, gram, beta=b, alpha=c)
     result.diagonal().add_(a)
     return result

@@ -2,7 +2,7 @@
 
 from torch import nn
 
-from src.models.networks.layers import conv_bn_relu
+from src.models.networks.layers import FlattenChannelsLast, conv_bn_relu
 from src.models.registry import Shape, register
 
 
@@ -25,7 +25,7 @@ class Dash(nn.Sequential):
             *conv_bn_relu(width, 2 * width, 3, stride=2),
             *conv_bn_relu(2 * width, 2 * width, 3, padding=1),
             *conv_bn_relu(2 * width, 4 * width, 3),
-            nn.Flatten(),
+            FlattenChannelsLast(),
         )
         self.add_module("head", nn.Linear(4 * width * 3**2, num_classes))
 
