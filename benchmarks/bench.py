@@ -100,13 +100,10 @@ def main() -> None:
     names = parser.parse_args().recipes
     if unknown := set(names) - set(SEEDS):
         parser.error(f"no recipe of the benchmark: {', '.join(unknown)}")
-    path, others = HERE / "results.json", []
-    if set(names) != set(SEEDS):
-        others = [row for row in json.loads(path.read_text())["runs"] if row["name"] not in names]
-    runs = run({name: SEEDS[name] for name in names})
+    path, runs = HERE / "results.json", run({name: SEEDS[name] for name in names})
     print(summarize(pd.DataFrame(runs)).to_string())
-    if others:  # with their baseline and throughput
-        runs = [row for row in runs if row["name"] in names] + others
+    measured = {row["name"] for row in runs}
+    runs += [row for row in json.loads(path.read_text())["runs"] if row["name"] not in measured]
     write_json(path, {"runs": runs})
     plot_error_against_time(HERE / "accuracy.png", pd.DataFrame(runs))
 

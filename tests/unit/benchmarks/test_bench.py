@@ -53,4 +53,4 @@ def test_bench_replaces_the_results_of_the_named_recipes(
     bench.main()
     assert [recipe for recipe, _ in measured] == ["dash"] * 10 + ["notebook"]
     names = [row["name"] for row in json.loads((tmp_path / "results.json").read_text())["runs"]]
-    assert names == [*["dash"] * 10, "best", "baseline"]
+    assert names == ["baseline", *["dash"] * 10, "throughput", "baseline", "best"]
