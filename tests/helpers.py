@@ -65,7 +65,7 @@ def save_random_model(
     images = np.zeros((1, height, width, 3)[: 4 if channels == 3 else 3], np.uint8)
     save_model(
         path,
-        Classifier(create_model(network, len(classes), shape), normalize, test_time_augmentation=""),
+        Classifier(create_model(network, len(classes), shape), normalize, test_time_augmentation="none"),
         Dataset(images, np.zeros(1, np.uint8), classes, source=source, fit=fit),
         environment={},
         run={"model": {"name": network}},

@@ -28,7 +28,7 @@ class Classifier(nn.Module):
         net: maps normalized images to logits or log-probabilities.
         normalization: mean and standard deviation of the pixels that the network was trained with.
         test_time_augmentation: "shift" (four copies, shifted by one pixel), "mirror" (these, the mirror image and
-            its four shifted copies; for networks that were trained with `flip_prob`) or "" (none).
+            its four shifted copies; for networks that were trained with `flip_prob`) or "none".
     """
 
     def __init__(
@@ -45,7 +45,7 @@ class Classifier(nn.Module):
             images: uint8 [batch, height, width] or [batch, height, width, 3].
         """
         output = self.log_probabilities(images)
-        if self.test_time_augmentation:
+        if self.test_time_augmentation != "none":
             first, second = output.topk(2, dim=1).values.T
             is_close = first - second < CLOSE
             if torch.compiler.is_exporting():  # an exported program has fixed shapes: it computes all copies

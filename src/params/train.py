@@ -27,7 +27,7 @@ class TrainParams(Section):
     gamma: float = Field(gt=0, le=1)
     label_smoothing: float = Field(ge=0, lt=1)
     class_weight: UnitInterval
-    test_time_augmentation: Literal["", "shift", "mirror"]
+    test_time_augmentation: Literal["none", "shift", "mirror"]
 
     @model_validator(mode="after")
     def _check_consistency(self) -> Self:

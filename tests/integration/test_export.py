@@ -28,7 +28,7 @@ EXPORT = ["python", "-m", "tools.export", "model.onnx"]
 
 @pytest.mark.parametrize(
     ("name", "shape", "test_time_augmentation"),
-    [("dash", (1, 28, 28), "shift"), ("dash", (1, 28, 28), "mirror"), ("mobilenet_v3_small", (3, 32, 32), "")],
+    [("dash", (1, 28, 28), "shift"), ("dash", (1, 28, 28), "mirror"), ("mobilenet_v3_small", (3, 32, 32), "none")],
 )
 def test_onnx_file_gives_the_probabilities_of_torch_for_any_batch_size(
     name: str, shape: tuple[int, int, int], test_time_augmentation: str, monkeypatch: pytest.MonkeyPatch

@@ -16,7 +16,7 @@ CPU = torch.device("cpu")
 
 
 def plain(net: nn.Module, channels: int = 1) -> Classifier:
-    return Classifier(net, Normalization(mean=[0.2] * channels, std=[0.3] * channels), test_time_augmentation="")
+    return Classifier(net, Normalization(mean=[0.2] * channels, std=[0.3] * channels), test_time_augmentation="none")
 
 
 @pytest.mark.parametrize("channels", [1, 3])

@@ -82,7 +82,7 @@ def test_restored_optimizer_state_is_on_the_device_of_the_weights(new_state: New
     train(state, random_dataset(64), None, checkpoint_in(tmp_path))
     net = create_model("dash", 10, MNIST).to("meta")
     other = copy.copy(state)
-    other.classifier = Classifier(net, state.classifier.normalization, test_time_augmentation="")
+    other.classifier = Classifier(net, state.classifier.normalization, test_time_augmentation="none")
     other.optimizers = build_optimizers(net, state.settings, torch.float32)
     checkpoint_in(tmp_path).restore(other)
     values = [value for values in other.optimizers[0].state.values() for value in values.values()]
