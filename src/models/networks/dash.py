@@ -1,8 +1,8 @@
 """`dash`, `dash32` and `dash64`: for MNIST, fast."""
 
-from torch import nn
+from torch import Tensor, nn
 
-from src.models.networks.layers import FlattenChannelsLast, conv_bn_relu
+from src.models.networks.layers import conv_bn_relu
 from src.models.registry import Shape, register
 
 
@@ -46,3 +46,11 @@ class Dash64(Dash):
     """`Dash` with 64 channels: 541,322 parameters for 10 classes."""
 
     width = 64
+
+
+class FlattenChannelsLast(nn.Module):
+    """Flatten images in the order of the memory: `nn.Flatten` copies them, and their gradient, to another order."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map [batch, channels, height, width] to [batch, height * width * channels]."""
+        return x.permute(0, 2, 3, 1).flatten(1)

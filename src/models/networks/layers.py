@@ -20,14 +20,6 @@ def conv_bn_relu(
     ]
 
 
-class FlattenChannelsLast(nn.Module):
-    """Flatten images in the order of the memory: `nn.Flatten` copies them, and their gradient, to another order."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Map [batch, channels, height, width] to [batch, height * width * channels]."""
-        return x.permute(0, 2, 3, 1).flatten(1)
-
-
 class Conv2d(nn.Conv2d):
     """A convolution with a square kernel and no bias that trains faster on processors with AMX, if its output is small.
 

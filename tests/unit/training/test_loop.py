@@ -212,9 +212,10 @@ def test_evaluation_steps_are_evenly_spaced(
 
 
 def test_derived_seeds_are_all_different() -> None:
-    uses = [(loop.ORDER, epoch) for epoch in range(20)]
-    uses += [(loop.RANDOM_LAYERS, rank) for rank in range(4)]
-    assert len({loop.derive_seed(seed, *use) for seed in range(20) for use in uses}) == 20 * len(uses)
+    orders = {loop.derive_seed(seed, loop.ORDER, epoch) for seed in range(20) for epoch in range(20)}
+    by_rank = [loop.derive_seed(seed, loop.RANDOM_LAYERS, rank) for seed in range(20) for rank in range(4)]
+    layers = {seed ^ step for seed in by_rank for step in range(20)}
+    assert len(orders | layers) == 20 * 20 + 20 * 4 * 20
 
 
 def test_loss_of_each_image_is_its_negative_log_likelihood() -> None:
