@@ -11,10 +11,8 @@ from tests.helpers import MNIST
 
 @pytest.mark.parametrize(
     ("name", "num_params"),
-    {
-        "net": 593_200, "dash": 38_570, "dash32": 141_642, "dash64": 541_322, "conv7": 463_594,
-    }.items(),
-)  # fmt: skip
+    {"net": 593_200, "dash": 38_570, "dash32": 141_642, "dash64": 541_322, "res13": 574_058}.items(),
+)
 def test_parameter_count_matches_the_documentation(name: str, num_params: int) -> None:
     assert sum(weight.numel() for weight in create_model(name, 10, MNIST).parameters()) == num_params
 
