@@ -46,7 +46,7 @@ verify: repro ## Run the pipeline again in a clean clone of the last commit, and
 
 ##@ Measure and maintain
 
-bench: .venv/ready ## Measure the recipes against the notebook's training code: about two and a half hours
+bench: .venv/ready ## Measure the recipes against the notebook's training code: about two hours
 	dvc repro prepare
 	python -m benchmarks.bench
 

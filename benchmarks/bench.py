@@ -1,6 +1,6 @@
 """Time the recipes and the notebook's training on real images, and write results.json and accuracy.png.
 
-python -m benchmarks.bench              `dash` to `fashion`, all seeds: about two and a half hours on 2 cores
+python -m benchmarks.bench              `dash` to `fashion`, all seeds: about two hours on 2 cores
 python -m benchmarks.bench best fast    only these recipes; the results of the others stay
 """
 
